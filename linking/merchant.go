@@ -1,0 +1,166 @@
+package linking
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// Mode says whether a merchant's money is real.
+type Mode string
+
+const (
+	Test Mode = "test" // always speaks to the simulator; pages and labels say so
+	Live Mode = "live"
+)
+
+// LinesShown says when a payer sees the lines of a request on a counter code.
+type LinesShown string
+
+const (
+	LinesAfterPayment LinesShown = "after_payment"
+	LinesAfterWord    LinesShown = "after_word" // once the payer proved to stand at the till
+	LinesAlways       LinesShown = "always"
+)
+
+// LateRule is what becomes of money that came after a request had expired.
+type LateRule string
+
+const (
+	LateHold   LateRule = "hold" // a person decides
+	LateAccept LateRule = "accept"
+	LateReturn LateRule = "return"
+)
+
+// Merchant is the tenant: the unit of isolation.
+type Merchant struct {
+	ID        MerchantID              `cbor:"1,keyasint"`
+	Name      string                  `cbor:"2,keyasint"`
+	Currency  Currency                `cbor:"3,keyasint"`
+	TimeZone  string                  `cbor:"4,keyasint"`           // IANA
+	DayEndsAt string                  `cbor:"5,keyasint,omitempty"` // "04:00": the business day ends then
+	Mode      Mode                    `cbor:"6,keyasint"`
+	VATRate   string                  `cbor:"7,keyasint,omitempty"`  // percent, default for lines
+	Contact   string                  `cbor:"8,keyasint,omitempty"`  // what a payer is told when something is wrong
+	HasLogo   bool                    `cbor:"9,keyasint,omitempty"`  // see logo record
+	Rail      string                  `cbor:"10,keyasint,omitempty"` // the default one
+	Rails     map[string]ConnectionID `cbor:"11,keyasint,omitempty"`
+	Lines     LinesShown              `cbor:"12,keyasint,omitempty"`
+	Late      LateRule                `cbor:"13,keyasint,omitempty"`
+	Takeover  bool                    `cbor:"14,keyasint,omitempty"` // cashiers may replace what another key attached
+	RefundCap Amount                  `cbor:"15,keyasint,omitempty"` // most a cashier may refund in one call; 0: nothing
+	CreatedAt time.Time               `cbor:"16,keyasint"`
+	// Generations are the key generations of its tokens, oldest first; new tokens
+	// are made with the last.
+	Generations []Generation `cbor:"17,keyasint"`
+	Languages   []string     `cbor:"18,keyasint,omitempty"` // of payers' pages; empty: all
+	Origins     []string     `cbor:"19,keyasint,omitempty"` // where return_url may lead
+}
+
+// Generation says in which ring a key generation's key is.
+type Generation struct {
+	No   int  `cbor:"1,keyasint"`
+	Ring Ring `cbor:"2,keyasint"`
+}
+
+// RingRecord lists the keys of one ring of one shard. It is only ever added to, so
+// that it may be remembered. A ring has at most two keys.
+type RingRecord struct {
+	Keys []RingKey `cbor:"1,keyasint"`
+}
+
+// RingKey is one generation's key.
+type RingKey struct {
+	Merchant   MerchantID `cbor:"1,keyasint"`
+	Generation int        `cbor:"2,keyasint"`
+	Key        []byte     `cbor:"3,keyasint,omitempty"` // 16 bytes; empty: lost
+	// RecordOnly: the key leaked or was lost. Codes of this generation are then
+	// valid only if they have a record.
+	RecordOnly bool `cbor:"4,keyasint,omitempty"`
+}
+
+// Batch is a number of codes made together. An unused code of it has no record.
+type Batch struct {
+	ID         BatchID           `cbor:"1,keyasint"`
+	Merchant   MerchantID        `cbor:"2,keyasint"`
+	Generation int               `cbor:"3,keyasint"`
+	No         uint32            `cbor:"4,keyasint"`
+	Count      int               `cbor:"5,keyasint"`
+	Kind       CodeKind          `cbor:"6,keyasint"`
+	Charge     Charge            `cbor:"7,keyasint,omitempty"`
+	Rail       string            `cbor:"8,keyasint,omitempty"`
+	Outlet     OutletID          `cbor:"9,keyasint,omitempty"`
+	Label      string            `cbor:"10,keyasint,omitempty"` // pattern; {n} is the serial counted from 1
+	Metadata   map[string]string `cbor:"11,keyasint,omitempty"`
+	CreatedAt  time.Time         `cbor:"12,keyasint"`
+	// Ranges say what became of parts of the batch; a later one wins over an
+	// earlier one and over a code's own state.
+	Ranges []BatchRange `cbor:"13,keyasint,omitempty"`
+}
+
+// BatchRange marks the serials From to To, both included.
+type BatchRange struct {
+	From   uint64     `cbor:"1,keyasint"`
+	To     uint64     `cbor:"2,keyasint"`
+	Status CodeStatus `cbor:"3,keyasint,omitempty"` // empty: says nothing of it
+	Stock  Stock      `cbor:"4,keyasint,omitempty"` // empty: says nothing of it
+	At     time.Time  `cbor:"5,keyasint"`
+	By     string     `cbor:"6,keyasint,omitempty"`
+}
+
+// statusOf is what the batch says of a serial; empty: nothing.
+func (b *Batch) statusOf(no uint64) (s CodeStatus) {
+	for _, r := range b.Ranges {
+		if no >= r.From && no <= r.To && r.Status != "" {
+			s = r.Status
+		}
+	}
+	return s
+}
+
+// stockOf is where the batch says a serial is; empty: nothing.
+func (b *Batch) stockOf(no uint64) (s Stock) {
+	for _, r := range b.Ranges {
+		if no >= r.From && no <= r.To && r.Stock != "" {
+			s = r.Stock
+		}
+	}
+	return s
+}
+
+// Role is what a key or a person may do.
+type Role string
+
+const (
+	Owner    Role = "owner"
+	Manager  Role = "manager"
+	Cashier  Role = "cashier"
+	Agent    Role = "agent"
+	Viewer   Role = "viewer"
+	Platform Role = "platform"
+)
+
+// APIKey lets a till or a back office in. Of its secret only the hash is kept:
+// 160 random bits need no slow one.
+type APIKey struct {
+	ID        KeyID      `cbor:"1,keyasint"`
+	Merchant  MerchantID `cbor:"2,keyasint"`
+	Role      Role       `cbor:"3,keyasint"`
+	Label     string     `cbor:"4,keyasint,omitempty"`
+	Outlet    OutletID   `cbor:"5,keyasint,omitempty"` // empty: all
+	Codes     []Token    `cbor:"6,keyasint,omitempty"` // empty: all
+	Hash      []byte     `cbor:"7,keyasint"`
+	CreatedAt time.Time  `cbor:"8,keyasint"`
+	Revoked   time.Time  `cbor:"9,keyasint,omitzero"`
+}
+
+func hashSecret(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
+}
+
+// Outlet is a place of a merchant.
+type Outlet struct {
+	ID       OutletID   `cbor:"1,keyasint"`
+	Merchant MerchantID `cbor:"2,keyasint"`
+	Name     string     `cbor:"3,keyasint"`
+}

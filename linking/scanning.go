@@ -1,0 +1,453 @@
+package linking
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// View is what a payer's page is made of.
+type View struct {
+	Token    Token
+	Code     *Code // nil if there is no such code
+	Seen     Seen
+	Sealed   string // the scan, to be carried by the page
+	Merchant *Merchant
+	Pairing  Pairing  // of the request that Seen shows
+	Request  *Request // on a request's own page only
+	At       time.Time
+}
+
+// Scan resolves a scan of a printed code: one store round trip, no bank call. scan
+// is what an earlier view of the same page carried; empty or broken means a new
+// scan. human is false for what fetches pages without anybody looking.
+//
+// An error means that the store did not answer: the page then takes no money.
+func (s *Service) Scan(ctx context.Context, id Token, scan string, human bool) (*View, error) {
+	v := &View{Token: id, At: s.now().UTC()}
+	t := s.look(ctx, id.Shard())
+	t.now = v.At
+	sc, known := s.secret.OpenScan(id, scan)
+	code, b, links, err := t.scanned(id, sc, known)
+	if err != nil {
+		return nil, storeProblem(err)
+	}
+	if code == nil {
+		v.Seen.Resolution = NoSuchCode
+		return v, nil
+	}
+	v.Code = code
+	if v.Merchant, err = t.merchantOf(code.Merchant); err != nil {
+		return nil, storeProblem(err)
+	}
+	var at *Scan
+	if known {
+		at = &sc
+	}
+	v.Seen = Resolve(code, code.statusIn(b), at, links, v.At)
+	s.seal(v)
+	if human && (code.Shown == nil || v.Seen.Scan.Epoch == code.Epoch) {
+		s.scans.note(code)
+	}
+	return v, nil
+}
+
+func (s *Service) seal(v *View) {
+	if v.Seen.Resolution == OutOfUse || v.Seen.Resolution == Superseded {
+		return
+	}
+	v.Sealed = s.secret.SealScan(v.Token, v.Seen.Scan)
+	if r := v.Seen.Request; r != nil {
+		v.Pairing = s.secret.Pairing(r.ID, r.Epoch)
+	}
+}
+
+// scanned reads all that a scan needs in one round trip: the code, the batch it may
+// be of, the links its scan may have pressed pay in, and its merchant if that is
+// not remembered.
+func (t *tx) scanned(id Token, sc Scan, known bool) (code *Code, b *Batch, links [2]*Link, err error) {
+	ring, err := t.s.ring(t.ctx, id)
+	if err != nil {
+		return nil, nil, links, err
+	}
+	var (
+		keys   = append(make([]Key, 0, 6), codeKey(id))
+		batch  *RingKey
+		serial Serial
+		worth  bool // reading anything at all
+	)
+	for i := range ring.Keys {
+		k := &ring.Keys[i]
+		n, ok := k.open(id)
+		switch {
+		case k.RecordOnly || len(k.Key) == 0:
+			worth = true
+		case ok && n.Batch == 0:
+			worth = true
+		case ok:
+			worth, batch, serial = true, k, n
+			keys = append(keys, batchKey(batchID(k.Merchant, k.Generation, n.Batch)))
+		}
+		if ok {
+			if _, have := t.s.merchants.get(k.Merchant, t.now); !have {
+				keys = append(keys, merchantKey(k.Merchant))
+			}
+		}
+	}
+	if !worth {
+		return nil, nil, links, nil
+	}
+	if known {
+		keys = append(keys, linkKey(id, sc.Epoch), linkKey(id, sc.Epoch+1))
+	}
+	if err := t.load(keys...); err != nil {
+		return nil, nil, links, err
+	}
+	if code, err = t.code(id); err != nil {
+		return nil, nil, links, err
+	}
+	if batch != nil {
+		if b, err = read[Batch](t, batchKey(batchID(batch.Merchant, batch.Generation, serial.Batch)), nil); err != nil {
+			return nil, nil, links, err
+		}
+		if code == nil && b != nil && serial.No < uint64(b.Count) {
+			code = b.code(id, serial)
+		}
+	}
+	if code != nil && b == nil && code.Serial.Batch != 0 { // its key is lost: the record still says its batch
+		if b, err = read[Batch](t, batchKey(batchID(code.Merchant, code.Generation, code.Serial.Batch)), nil); err != nil {
+			return nil, nil, links, err
+		}
+	}
+	if known {
+		for i := range links {
+			if links[i], err = t.link(id, sc.Epoch+uint64(i)); err != nil {
+				return nil, nil, links, err
+			}
+		}
+	}
+	return code, b, links, nil
+}
+
+// ring returns the keys of a token's ring, remembered for a minute. A ring that is
+// not there is remembered too: guesses at it cost the store one read a minute.
+func (s *Service) ring(ctx context.Context, id Token) (*RingRecord, error) {
+	k := ringKey(id.Shard(), id.Ring())
+	if r, ok := s.rings.get(k, s.now()); ok {
+		return r, nil
+	}
+	t := s.look(ctx, k.Shard)
+	r, err := read[RingRecord](t, k, nil)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		r = &RingRecord{}
+	}
+	s.rings.put(k, r, s.now())
+	return r, nil
+}
+
+// merchantOf returns a merchant, remembered for a minute: name and contact may be
+// that old on a page, amounts and states never.
+func (t *tx) merchantOf(id MerchantID) (*Merchant, error) {
+	if m, ok := t.s.merchants.get(id, t.now); ok {
+		return m, nil
+	}
+	m, err := read[Merchant](t, merchantKey(id), nil)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		return nil, notFound("merchant")
+	}
+	t.s.merchants.put(id, m, t.now)
+	return m, nil
+}
+
+// PressCommand is a pay click.
+type PressCommand struct {
+	Scan     string
+	Revision int
+	Method   string // empty: the payer chooses at the bank
+}
+
+// Press takes the pay click of a scan: a commit, from which the scan is told apart
+// from everybody else's. It answers how the payer gets to the bank. If what the
+// page showed is not what is payable now, the error is stale, nothing is taken, and
+// the view is the fresh page.
+func (s *Service) Press(ctx context.Context, id Token, p PressCommand) (Way, *View, error) {
+	var way Way
+	var v *View
+	err := s.change(ctx, id.Shard(), func(t *tx) error {
+		way, v = Way{}, &View{Token: id, At: t.now}
+		sc, known := s.secret.OpenScan(id, p.Scan)
+		code, b, links, err := t.scanned(id, sc, known)
+		if err != nil {
+			return err
+		}
+		if code == nil {
+			v.Seen.Resolution = NoSuchCode
+			return notFound("code")
+		}
+		v.Code, t.merchant = code, code.Merchant
+		if v.Merchant, err = t.merchantOf(code.Merchant); err != nil {
+			return err
+		}
+		var at *Scan
+		if known {
+			at = &sc
+		}
+		v.Seen = Resolve(code, code.statusIn(b), at, links, t.now)
+		s.seal(v)
+		if !known || v.Seen.Resolution != Payable || v.Seen.Request.Revision != p.Revision {
+			return errStalePage
+		}
+		r, err := t.request(v.Seen.Request.ID)
+		if err != nil || r == nil {
+			return orMissing(err, "payment request")
+		}
+		if way, err = t.press(r, v.Seen.Scan.Nonce, p); err != nil {
+			return err
+		}
+		v.Seen.Pressed = true
+		return nil
+	})
+	return way, v, err
+}
+
+var errStalePage = &Error{Kind: Conflict, Code: "stale", Detail: "What can be paid has changed since the page was shown. Nothing was taken."}
+
+// press marks r as being paid by a scan. A scan that presses again gets the same
+// way and makes no second event.
+func (t *tx) press(r *Request, n ScanNonce, p PressCommand) (Way, error) {
+	if p.Method != "" && len(r.Methods) > 0 && !has(r.Methods, p.Method) {
+		return Way{}, invalid("method", "not_offered", "This way to pay is not offered.")
+	}
+	if r.Bank.Way.Kind == "" || !r.Bank.Way.Until.IsZero() && !t.now.Before(r.Bank.Way.Until) {
+		return Way{}, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank named no way to pay yet. Nothing was taken.", Retry: 2}
+	}
+	first := !r.pressedBy(n)
+	if first {
+		if len(r.Presses) == maxPresses {
+			r.Presses = r.Presses[1:]
+		}
+		r.Presses = append(r.Presses, n)
+	}
+	if first || t.now.Sub(r.PressedAt) > pollEach {
+		r.pressed(t.now)
+	}
+	if first {
+		t.emit(Event{Type: RequestPaying}, r)
+	}
+	return r.Bank.Way, nil
+}
+
+// maxPresses is how many scans of one request are told apart; the oldest is
+// forgotten, and sees what everybody sees.
+const maxPresses = 16
+
+// Page resolves a request's own page. back says that the payer comes from the bank,
+// which only those do who pressed pay.
+func (s *Service) Page(ctx context.Context, secret, scan string, human, back bool) (*View, error) {
+	v := &View{At: s.now().UTC()}
+	id, ok := s.secret.OpenPage(secret)
+	if !ok {
+		v.Seen.Resolution = NoSuchCode
+		return v, nil
+	}
+	t := s.look(ctx, id.Shard())
+	t.now = v.At
+	r, err := t.request(id)
+	if err != nil {
+		return nil, storeProblem(err)
+	}
+	if r == nil || r.Origin != MadeByRequest && !back {
+		v.Seen.Resolution = NoSuchCode
+		return v, nil
+	}
+	if v.Merchant, err = t.merchantOf(r.Merchant); err != nil {
+		return nil, storeProblem(err)
+	}
+	v.Request = r
+	v.Token = pageToken(secret)
+	sc, known := s.secret.OpenScan(v.Token, scan)
+	if !known {
+		sc = NewScan(0)
+	}
+	v.Seen = r.seen(sc, back || r.pressedBy(sc.Nonce), v.At)
+	s.seal(v)
+	if human && r.OpenedAt.IsZero() && !back {
+		s.scans.opened(r.ID)
+	}
+	return v, nil
+}
+
+// pageToken stands in a page's scans where a code's token stands in a code's.
+func pageToken(secret string) Token { return Token("/p/" + secret) }
+
+// seen is what a request's own page shows.
+func (r *Request) seen(sc Scan, pressed bool, now time.Time) Seen {
+	seen := Seen{Scan: sc, Pressed: pressed}
+	tell := func(res Resolution) {
+		seen.Resolution = res
+		seen.Request = &SeenRequest{
+			ID: r.ID, Epoch: r.Epoch, Revision: r.Revision, Money: Money{r.Content.Amount, r.Content.Currency},
+			Reference: r.Content.Reference, ExpiresAt: r.Content.ExpiresAt, Methods: r.Methods,
+			Lines: r.Content.Lines, FiscalURL: r.FiscalURL, PaidAt: r.PaidAt,
+		}
+	}
+	switch st := r.StatusAt(now); {
+	case st == Draft || st == Unvalued:
+		seen.Resolution = Valueless
+	case st == Preparing:
+		seen.Resolution, seen.Slow = Updating, now.Sub(r.Since) > StallAfter
+	case st == Active:
+		tell(Payable)
+	case pressed && (st == Processing || st == Review || st == Closing):
+		tell(InFlight)
+	case st == Processing || st == Review:
+		seen.Resolution = Busy
+	case st == Paid && pressed:
+		tell(PaidHere)
+	case st == Paid:
+		seen.Resolution, seen.On = Settled, r.PaidAt
+	case st == Cancelled && r.EndReason == ByOtherMeans:
+		seen.Resolution = Settled
+	default:
+		seen.Resolution, seen.Reason = Ended, r.EndReason
+		if r.EndReason == "" {
+			seen.Reason = ByExpiry
+		}
+	}
+	return seen
+}
+
+// PressPage is Press on a request's own page.
+func (s *Service) PressPage(ctx context.Context, secret string, p PressCommand) (Way, *View, error) {
+	var way Way
+	var v *View
+	id, ok := s.secret.OpenPage(secret)
+	if !ok {
+		return way, &View{At: s.now(), Seen: Seen{Resolution: NoSuchCode}}, notFound("page")
+	}
+	err := s.change(ctx, id.Shard(), func(t *tx) error {
+		v = &View{At: t.now, Token: pageToken(secret)}
+		r, err := t.request(id)
+		if err != nil {
+			return err
+		}
+		if r == nil || r.Origin != MadeByRequest {
+			v.Seen.Resolution = NoSuchCode
+			return notFound("page")
+		}
+		v.Request, t.merchant = r, r.Merchant
+		if v.Merchant, err = t.merchantOf(r.Merchant); err != nil {
+			return err
+		}
+		sc, known := s.secret.OpenScan(v.Token, p.Scan)
+		if !known {
+			sc = NewScan(0)
+		}
+		v.Seen = r.seen(sc, r.pressedBy(sc.Nonce), t.now)
+		s.seal(v)
+		if !known || v.Seen.Resolution != Payable || r.Revision != p.Revision {
+			return errStalePage
+		}
+		way, err = t.press(r, sc.Nonce, p)
+		return err
+	})
+	return way, v, err
+}
+
+// scanNotes writes down, after the answer and at most once an epoch, that somebody
+// scans: the till sees it, and a stranger who reloads costs no more writes.
+type scanNotes struct {
+	s    *Service
+	mu   sync.Mutex
+	done remembered[string, struct{}]
+	room chan struct{} // bounds what is being written at once; beyond it notes are dropped
+}
+
+func (n *scanNotes) init(s *Service) {
+	n.s = s
+	n.done.init(time.Hour, 1<<14)
+	n.room = make(chan struct{}, 64)
+}
+
+// note takes a scan of code at its present epoch.
+func (n *scanNotes) note(code *Code) {
+	if code.ScannedAt == code.Epoch+1 || code.Epoch == 0 && code.Serial.Batch != 0 {
+		return // known, or a printed code that has no record and needs none
+	}
+	id, epoch := code.Token, code.Epoch
+	n.write(string(appendSymbols([]byte(id), epoch, 8)), id.Shard(), func(t *tx) error {
+		code, err := t.code(id)
+		if err != nil || code == nil || code.Epoch != epoch || code.ScannedAt == epoch+1 {
+			return err
+		}
+		t.merchant = code.Merchant
+		code.ScannedAt = epoch + 1
+		var r *Request
+		if code.Shown != nil {
+			if r, err = t.request(code.Shown.Request); err != nil {
+				return err
+			}
+		}
+		t.emit(Event{Type: CodeScanned, Code: id, Epoch: epoch, Outlet: code.Outlet}, r)
+		return t.openedBy(r)
+	})
+}
+
+// opened takes a look at a request's own page.
+func (n *scanNotes) opened(id RequestID) {
+	n.write(string(id), id.Shard(), func(t *tx) error {
+		r, err := t.request(id)
+		if err != nil || r == nil {
+			return err
+		}
+		t.merchant = r.Merchant
+		return t.openedBy(r)
+	})
+}
+
+func (t *tx) openedBy(r *Request) error {
+	if r == nil || !r.OpenedAt.IsZero() {
+		return nil
+	}
+	r.OpenedAt = t.now
+	t.emit(Event{Type: RequestOpened}, r)
+	return nil
+}
+
+func (n *scanNotes) write(name string, shard Shard, decide func(t *tx) error) {
+	s := n.s
+	n.mu.Lock()
+	if _, ok := n.done.get(name, s.now()); ok {
+		n.mu.Unlock()
+		return
+	}
+	select {
+	case n.room <- struct{}{}:
+	default:
+		n.mu.Unlock()
+		return // the next scan tells it
+	}
+	n.done.put(name, struct{}{}, s.now())
+	n.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		<-n.room
+		return
+	}
+	s.working.Go(func() {
+		defer func() { <-n.room }()
+		ctx, cancel := context.WithTimeout(s.background, 5*time.Second)
+		defer cancel()
+		if err := s.change(ctx, shard, decide); err != nil {
+			n.done.forget(name)
+			s.log.Warn("a scan was not written down", "err", err)
+		}
+	})
+}
