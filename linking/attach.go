@@ -253,7 +253,13 @@ func (t *tx) waitFor(old, r *Request, code *Code) error {
 		return nil // in review, a person decides about its money first
 	}
 	old.DisplacedBy = r.ID
-	return t.end(old, Cancel, ByReplace)
+	if err := t.end(old, Cancel, ByReplace); err != nil {
+		return err
+	}
+	if old.Status.Final() { // the bank never heard of it: there is nothing to wait for
+		r.After, old.Next = "", ""
+	}
+	return nil
 }
 
 func (t *tx) lastPaid(s *Sale) (map[string]any, error) {

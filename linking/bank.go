@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -209,6 +210,24 @@ type Way struct {
 	URL     string    `cbor:"2,keyasint,omitempty"`
 	Payload string    `cbor:"3,keyasint,omitempty"`
 	Until   time.Time `cbor:"4,keyasint,omitzero"` // zero: as long as the request
+}
+
+// origin is the part of the way's address that says where it leads, for a page's
+// Content-Security-Policy; empty if it leads nowhere.
+func (w *Way) origin() string {
+	scheme, rest, ok := strings.Cut(w.URL, "://")
+	switch {
+	case w.Kind != Redirect && w.Kind != App || w.URL == "":
+		return ""
+	case !ok:
+		scheme, _, _ = strings.Cut(w.URL, ":")
+		return scheme + ":"
+	case scheme != "https" && scheme != "http":
+		return scheme + ":"
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	host, _, _ = strings.Cut(host, "?")
+	return scheme + "://" + host
 }
 
 // BankLink is a bank's own permanent location for a code.

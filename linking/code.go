@@ -97,6 +97,7 @@ type Face struct {
 	Methods   []string
 	Origin    Origin
 	PaidAt    time.Time
+	PayOrigin string // where the pay click leads: "https://bank.example", or "app:"; a page's policy names it
 }
 
 // PastLink is the last span in which a code showed a request.
@@ -167,6 +168,7 @@ func (c *Code) show(r *Request) {
 	f.Status, f.EndReason, f.Revision = r.Status, r.EndReason, r.Revision
 	f.Amount, f.Currency, f.Reference = r.Content.Amount, r.Content.Currency, r.Content.Reference
 	f.ExpiresAt, f.Methods, f.PaidAt = r.Content.ExpiresAt, r.Methods, r.PaidAt
+	f.PayOrigin = r.Bank.Way.origin()
 	f.Stalled = time.Time{}
 	if r.Status == Preparing {
 		f.Stalled = r.Since

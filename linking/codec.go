@@ -238,6 +238,7 @@ func (c *Code) encode() []byte {
 		w.time(f.Stalled)
 		w.time(f.PaidAt)
 		w.string(f.Reference)
+		w.string(f.PayOrigin)
 		w.uint(uint64(len(f.Methods)))
 		for _, m := range f.Methods {
 			w.string(m)
@@ -323,6 +324,7 @@ func (c *Code) decode(data []byte) error {
 		f.Stalled = r.time()
 		f.PaidAt = r.time()
 		f.Reference = r.string()
+		f.PayOrigin = r.string()
 		if n := r.uint(); n > 0 && n <= 64 {
 			for range n {
 				f.Methods = append(f.Methods, r.string())

@@ -13,6 +13,15 @@ type Watcher struct {
 	C      chan struct{}
 	hub    *Hub
 	topics []Topic
+	call   func()
+}
+
+// Call makes wakes call f instead, for watchers by the thousand that have no
+// goroutine each. f must not block.
+func (w *Watcher) Call(f func()) {
+	w.hub.mu.Lock()
+	w.call = f
+	w.hub.mu.Unlock()
 }
 
 // Watch implements Store.Watch within this process.
@@ -49,6 +58,10 @@ func (w *Watcher) Close() {
 }
 
 func (w *Watcher) wake() {
+	if w.call != nil {
+		w.call()
+		return
+	}
 	select {
 	case w.C <- struct{}{}:
 	default:

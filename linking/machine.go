@@ -24,7 +24,6 @@ func (t *tx) move(r *Request, a Action) error {
 	r.Since, r.Stalled = t.now, false
 	if to.Final() {
 		r.EndedAt = t.now
-		r.Bank.PollAt = time.Time{}
 	}
 	if err := t.account(r, from, to); err != nil {
 		return err

@@ -34,6 +34,9 @@ func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (st BankSta
 	if err != nil {
 		return st, f, &BankError{Class: BankNotSent, Code: "store", Detail: "The store did not answer.", Err: err}
 	}
+	if r.Bank.Op.ID != op.ID || s.now().After(op.Until.Add(-callLife)) {
+		return st, f, errOverrun // this process slept, and somebody else may have gone on
+	}
 	bank, err := s.banks.Open(c)
 	if err != nil {
 		return st, f, &BankError{Class: BankNotSent, Code: "connection", Detail: "The bank connection's settings cannot work.", Err: err}
@@ -70,6 +73,10 @@ func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (st BankSta
 	}
 	return st, f, err
 }
+
+// callLife is the longest a call may take, the bank client's own deadlines included:
+// one that starts so long before its op ends is over before anybody gives it up.
+const callLife = 15 * time.Second
 
 // errOverrun: what was to be asked is no longer wanted; nothing was sent.
 var errOverrun = &BankError{Class: BankNotSent, Code: "overrun", Detail: "Something newer is wanted by now.", Retry: time.Nanosecond}
@@ -126,7 +133,11 @@ func (s *Service) outcome(ctx context.Context, id RequestID, op BankOp, st BankS
 			return err
 		}
 		t.merchant = r.Merchant
-		if r.Bank.Op.ID == op.ID {
+		if r.Bank.Op.ID != op.ID {
+			if callErr != nil {
+				return nil // somebody else has gone on: a failure says nothing new
+			}
+		} else {
 			r.Bank.Op = BankOp{}
 		}
 		if callErr != nil {
@@ -170,13 +181,14 @@ func (t *tx) failed(r *Request, op BankOp, callErr error) error {
 		}
 		b.NextAt = t.now.Add(max(d, least))
 	}
+	if op.Kind == StepGet && !b.Unsure && e.Class != BankAbsent {
+		r.askAgain(t.now, max(e.Retry, retryDelay(1)))
+		return nil
+	}
 	switch e.Class {
 	case BankNotSent:
 		if op.Kind == StepPut && op.First {
 			b.Sent = false
-		}
-		if op.Kind == StepGet && !b.Unsure {
-			return nil // a question of the clock's: the next one will do
 		}
 		wait(0)
 		if r.Status == Closing && !b.Sent {
@@ -219,6 +231,15 @@ func (t *tx) failed(r *Request, op BankOp, callErr error) error {
 		wait(0)
 	}
 	return nil
+}
+
+// askAgain keeps a question that was not answered from being forgotten: it may be
+// the only sign of money that came late.
+func (r *Request) askAgain(now time.Time, after time.Duration) {
+	at := now.Add(after)
+	if r.Bank.PollAt.IsZero() || r.Bank.PollAt.After(at) {
+		r.Bank.PollAt = at
+	}
 }
 
 // absent: the bank does not know the request.

@@ -57,6 +57,7 @@ type SeenRequest struct {
 	PaidAt    time.Time
 	Lines     []Line
 	FiscalURL string
+	PayOrigin string // where the pay click leads
 }
 
 // Resolve says what a scan of code yields at now. It is the one place that
@@ -140,7 +141,7 @@ func seeing(c *Code, shown *Face, s Scan, link *Link, now time.Time) Seen {
 		seen.Request = &SeenRequest{
 			ID: shown.Request, Epoch: c.Epoch, Revision: shown.Revision,
 			Money: Money{shown.Amount, shown.Currency}, Reference: shown.Reference,
-			ExpiresAt: shown.ExpiresAt, Methods: shown.Methods,
+			ExpiresAt: shown.ExpiresAt, Methods: shown.Methods, PayOrigin: shown.PayOrigin,
 		}
 	case Processing, Review:
 		if link == nil {

@@ -2,6 +2,7 @@ package linking
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -294,7 +295,7 @@ func (r *Request) seen(sc Scan, pressed bool, now time.Time) Seen {
 		seen.Request = &SeenRequest{
 			ID: r.ID, Epoch: r.Epoch, Revision: r.Revision, Money: Money{r.Content.Amount, r.Content.Currency},
 			Reference: r.Content.Reference, ExpiresAt: r.Content.ExpiresAt, Methods: r.Methods,
-			Lines: r.Content.Lines, FiscalURL: r.FiscalURL, PaidAt: r.PaidAt,
+			Lines: r.Content.Lines, FiscalURL: r.FiscalURL, PaidAt: r.PaidAt, PayOrigin: r.Bank.Way.origin(),
 		}
 	}
 	switch st := r.StatusAt(now); {
@@ -358,6 +359,60 @@ func (s *Service) PressPage(ctx context.Context, secret string, p PressCommand) 
 		return err
 	})
 	return way, v, err
+}
+
+// WatchScan calls wake after something may have changed for a scan. It is a hint, as
+// Store.Watch is. wake must not block.
+func (s *Service) WatchScan(id Token, scan string, wake func()) (stop func()) {
+	topics := []Topic{RecordTopic(codeKey(id))}
+	if sc, ok := s.secret.OpenScan(id, scan); ok {
+		topics = append(topics, RecordTopic(linkKey(id, sc.Epoch)), RecordTopic(linkKey(id, sc.Epoch+1)))
+	}
+	return s.watch(wake, topics...)
+}
+
+// WatchPage is WatchScan for a request's own page.
+func (s *Service) WatchPage(secret string, wake func()) (stop func()) {
+	id, ok := s.secret.OpenPage(secret)
+	if !ok {
+		return func() {}
+	}
+	return s.watch(wake, RecordTopic(requestKey(id)))
+}
+
+// WatchEvents calls wake after a merchant's log may have grown.
+func (s *Service) WatchEvents(m MerchantID, wake func()) (stop func()) {
+	return s.watch(wake, LogTopic(m.Shard(), string(m)))
+}
+
+func (s *Service) watch(wake func(), topics ...Topic) (stop func()) {
+	w := s.store.Watch(topics...)
+	w.Call(wake)
+	return w.Close
+}
+
+// CodeURL is the address of a code's page, and Payload the same as it is printed: in
+// capitals, for which a QR symbol needs less room. Scheme and host ignore case by
+// rule (RFC 3986, 3.1 and 3.2.2), our paths by choice.
+func (s *Service) CodeURL(id Token) string { return s.publicURL + "/q/" + string(id) }
+
+// Payload is the text inside a code's QR symbol.
+func (s *Service) Payload(c *Code) string {
+	if c.ResolvedBy == ByBankPayload && c.BankLink != nil {
+		return c.BankLink.Payload
+	}
+	return strings.ToUpper(s.publicURL + "/q/" + string(c.Token))
+}
+
+// PageURL is the address of a request's own page.
+func (s *Service) PageURL(id RequestID) string { return s.publicURL + "/p/" + s.secret.PageSecret(id) }
+
+// PairingOf is what till and payer's page both show while a code shows the request.
+func (s *Service) PairingOf(r *Request) string {
+	if r.Code == "" {
+		return ""
+	}
+	return s.secret.Pairing(r.ID, r.Epoch).String()
 }
 
 // scanNotes writes down, after the answer and at most once an epoch, that somebody
@@ -441,7 +496,7 @@ func (n *scanNotes) write(name string, shard Shard, decide func(t *tx) error) {
 		<-n.room
 		return
 	}
-	s.working.Go(func() {
+	s.launch(func() {
 		defer func() { <-n.room }()
 		ctx, cancel := context.WithTimeout(s.background, 5*time.Second)
 		defer cancel()

@@ -29,6 +29,8 @@ type Service struct {
 	mu         sync.Mutex
 	closed     bool
 	working    sync.WaitGroup
+	launch     func(func()) // starts background work; tests put their own order here
+	oneHand    bool         // sweep one record after the other; tests want an order
 
 	rings     remembered[Key, *RingRecord]
 	merchants remembered[MerchantID, *Merchant]
@@ -62,6 +64,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if s.callbackURL == "" {
 		s.callbackURL = s.publicURL
 	}
+	s.launch = s.working.Go
 	s.background, s.stop = context.WithCancel(context.Background())
 	s.rings.init(time.Minute, 1<<16)
 	s.merchants.init(time.Minute, 1<<16)
@@ -136,7 +139,7 @@ func (s *Service) spawn(c claimed) {
 	if s.closed || s.banks == nil {
 		return // its time runs out, and whoever finds it asks the bank first
 	}
-	s.working.Go(func() { s.pursue(c.id, c.op) })
+	s.launch(func() { s.pursue(c.id, c.op) })
 }
 
 // await reads the request until done says so, at most d, and returns it as it

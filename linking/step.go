@@ -131,7 +131,11 @@ func (r *Request) giveUp(now time.Time) {
 	}
 	r.Bank.Op = BankOp{}
 	r.Bank.NextAt = time.Time{}
-	if op.Kind != StepGet && op.Kind != StepRefund {
+	switch op.Kind {
+	case StepGet:
+		r.askAgain(now, 0)
+	case StepRefund: // the same refund again changes nothing
+	default:
 		r.Bank.Unsure = true
 	}
 }

@@ -3,6 +3,7 @@ package linking
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -42,6 +43,7 @@ func (s *Service) SweepOnce(ctx context.Context) {
 	}
 	hands := make(chan struct{}, sweepHands)
 	var all sync.WaitGroup
+	defer all.Wait()
 	for _, shard := range shards {
 		due, err := s.store.Due(ctx, shard, s.now(), sweepPage)
 		if err != nil {
@@ -49,16 +51,23 @@ func (s *Service) SweepOnce(ctx context.Context) {
 			continue
 		}
 		for _, d := range due {
+			if s.oneHand {
+				s.tend(ctx, d.Key)
+				continue
+			}
 			hands <- struct{}{}
 			all.Go(func() {
 				defer func() { <-hands }()
-				if err := s.handle(ctx, d.Key); err != nil && ctx.Err() == nil {
-					s.log.Warn("background work failed; it is tried again", "kind", string(d.Kind), "shard", d.Shard.String(), "err", err)
-				}
+				s.tend(ctx, d.Key)
 			})
 		}
 	}
-	all.Wait()
+}
+
+func (s *Service) tend(ctx context.Context, k Key) {
+	if err := s.handle(ctx, k); err != nil && ctx.Err() == nil {
+		s.log.Warn("background work failed; it is tried again", "kind", string(k.Kind), "shard", k.Shard.String(), "err", err)
+	}
 }
 
 func (s *Service) handle(ctx context.Context, k Key) error {
@@ -180,6 +189,32 @@ func (s *Service) Hint(ctx context.Context, id ConnectionID, ids []RequestID) er
 		}
 	}
 	return nil
+}
+
+// Callback takes a message from a bank to a connection. When it returns nil, what the
+// message hints at is durable; an error of kind Unauthorized means that the message
+// is not the bank's.
+func (s *Service) Callback(ctx context.Context, rail string, id ConnectionID, header http.Header, body []byte) error {
+	c, err := s.Connection(ctx, id)
+	if err != nil {
+		return err
+	}
+	if c.Rail != rail || s.banks == nil {
+		return notFound("bank connection")
+	}
+	bank, err := s.banks.Open(c)
+	if err != nil {
+		return &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank connection's settings cannot work.", Err: err}
+	}
+	ids, err := bank.Callback(ctx, header, body)
+	if err != nil {
+		e, ok := errors.AsType[*BankError](err)
+		if ok && e.Class == BankDenied {
+			return &Error{Kind: Unauthorized, Code: "unauthorized", Detail: "The message does not carry the bank's mark.", Err: err}
+		}
+		return &Error{Kind: Malformed, Code: "malformed", Detail: "The message cannot be read.", Err: err}
+	}
+	return s.Hint(ctx, id, ids)
 }
 
 // tidyRecord is when a merchant's old events were last forgotten.
