@@ -209,8 +209,12 @@ func (s *Service) ChangeMerchant(ctx context.Context, id MerchantID, f func(*Mer
 }
 
 // ConnectBank gives a merchant a bank connection for a rail, or changes the one it
-// has. The first one becomes its default.
-func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, settings map[string]string, sealed []byte) (*Connection, error) {
+// has; fill writes settings and sealed secrets into it, and may run more than once.
+// The first connection becomes the merchant's default.
+func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, fill func(*Connection) error) (*Connection, error) {
+	if !printable(rail, 1, 20) {
+		return nil, invalid("rail", "unknown", "There is no such rail.")
+	}
 	var c *Connection
 	err := s.change(ctx, id.Shard(), func(t *tx) error {
 		t.merchant = id
@@ -222,11 +226,13 @@ func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, s
 			if c, err = t.connection(have); err != nil || c == nil {
 				return orMissing(err, "bank connection")
 			}
-			c.Settings, c.Sealed = settings, sealed
 			c.Revision++
-			return nil
+			return fill(c)
 		}
-		c = &Connection{ID: ConnectionID(newID(t.shard, 14)), Merchant: id, Rail: rail, Settings: settings, Sealed: sealed, CreatedAt: t.now}
+		c = &Connection{ID: ConnectionID(newID(t.shard, 14)), Merchant: id, Rail: rail, CreatedAt: t.now}
+		if err := fill(c); err != nil {
+			return err
+		}
 		if m.Rails == nil {
 			m.Rails = map[string]ConnectionID{}
 		}

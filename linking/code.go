@@ -136,6 +136,7 @@ type PressedFace struct {
 	PaidAt    time.Time   `cbor:"7,keyasint,omitzero"`
 	ExpiresAt time.Time   `cbor:"10,keyasint,omitzero"`
 	Lines     []Line      `cbor:"8,keyasint,omitempty"`
+	VATExtra  bool        `cbor:"11,keyasint,omitempty"`
 	FiscalURL string      `cbor:"9,keyasint,omitempty"`
 }
 

@@ -1,6 +1,9 @@
 package linking
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // EventType names what happened. The list is closed and documented one by one.
 type EventType string
@@ -37,6 +40,15 @@ const (
 	HoldReleased      EventType = "hold.released"
 	BankChanged       EventType = "bank.changed"
 )
+
+// EventTypes lists every type.
+var EventTypes = []EventType{
+	CodeMade, CodeAttached, CodeDetached, CodeScanned, CodeChanged,
+	RequestCreated, RequestChanged, RequestPreparing, RequestActive, RequestRejected, RequestStalled, RequestOpened,
+	RequestPaying, RequestProcessing, RequestClosing, RequestReview, RequestPaid, RequestExpired, RequestCancelled,
+	RequestRefunded, RefundFailedEvent, ExceptionOpened, ExceptionDecided, DeliveryChanged, ReadingRecorded, ReadingHeld,
+	HoldReleased, BankChanged,
+}
 
 // statusEvent is the event of entering a status.
 var statusEvent = map[Status]EventType{
@@ -88,3 +100,6 @@ func (r *Request) forEvent() *EventRequest {
 		Paid: r.PaidAmount(), Refunded: r.RefundedAmount(), EndReason: r.EndReason, Metadata: r.Metadata,
 	}
 }
+
+// ID names the event for ever: the merchant and its number in his log.
+func (e *Event) ID() string { return string(e.Merchant) + "-" + strconv.FormatUint(e.Seq, 10) }

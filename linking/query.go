@@ -416,3 +416,43 @@ func (s *Service) Sale(ctx context.Context, c Caller, id SaleID) (*SaleView, err
 	}
 	return v, nil
 }
+
+// AwaitSale reads a sale after something of it has changed, at most after d.
+func (s *Service) AwaitSale(ctx context.Context, c Caller, id SaleID, d time.Duration) (*SaleView, error) {
+	w := s.store.Watch(RecordTopic(saleKey(c.Merchant, id)))
+	defer w.Close()
+	v, err := s.Sale(ctx, c, id)
+	if err != nil || d <= 0 {
+		return v, err
+	}
+	was := v.state()
+	end := time.NewTimer(d)
+	defer end.Stop()
+	again := time.NewTicker(rereadEach)
+	defer again.Stop()
+	for v.state() == was {
+		select {
+		case <-w.C:
+		case <-again.C:
+		case <-end.C:
+			return v, nil
+		case <-ctx.Done():
+			return v, nil
+		case <-s.background.Done():
+			return v, nil
+		}
+		if v, err = s.Sale(ctx, c, id); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// state is what a waiter wants to see change.
+func (v *SaleView) state() string {
+	var b strings.Builder
+	for _, r := range v.Requests {
+		b.WriteString(string(r.ID) + string(r.Status))
+	}
+	return b.String()
+}

@@ -36,6 +36,9 @@ const (
 // Statuses lists every status.
 var Statuses = []Status{Draft, Unvalued, Preparing, Active, Processing, Closing, Review, Paid, Expired, Cancelled}
 
+// Known reports whether s is a status at all.
+func (s Status) Known() bool { return slices.Contains(Statuses, s) }
+
 // Final reports whether nobody can ever pay the request again.
 func (s Status) Final() bool { return s == Paid || s == Expired || s == Cancelled }
 
@@ -247,6 +250,22 @@ func statusAt(s Status, expires, now time.Time) Status {
 
 func (r *Request) expiresBy(now time.Time) bool {
 	return !r.Content.ExpiresAt.IsZero() && !now.Before(r.Content.ExpiresAt)
+}
+
+// At is the request as a revision asked for it; nil if there was none of that number.
+func (r *Request) At(revision int) *Request {
+	if revision == r.Revision {
+		return r
+	}
+	for _, old := range r.Older {
+		if old.No == revision {
+			then := *r
+			then.Revision, then.Content.Amount, then.Content.ExpiresAt, then.Content.Reference = old.No, old.Amount, old.ExpiresAt, old.Reference
+			then.Content.Lines = nil
+			return &then
+		}
+	}
+	return nil
 }
 
 // Open reports whether the request can still become paid without a decision.

@@ -56,6 +56,7 @@ type SeenRequest struct {
 	Methods   []string
 	PaidAt    time.Time
 	Lines     []Line
+	VATExtra  bool
 	FiscalURL string
 	PayOrigin string // where the pay click leads
 }
@@ -191,7 +192,7 @@ func (s *Seen) press(r Resolution, l *Link) {
 	s.Request = &SeenRequest{
 		ID: l.Request, Epoch: l.Epoch, Revision: f.Revision,
 		Money: Money{f.Amount, f.Currency}, Reference: f.Reference,
-		Lines: f.Lines, FiscalURL: f.FiscalURL,
+		Lines: f.Lines, VATExtra: f.VATExtra, FiscalURL: f.FiscalURL,
 	}
 	if r == PaidHere {
 		s.Request.PaidAt = f.PaidAt

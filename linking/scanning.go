@@ -16,6 +16,7 @@ type View struct {
 	Merchant *Merchant
 	Pairing  Pairing  // of the request that Seen shows
 	Request  *Request // on a request's own page only
+	Page     string   // the secret of the own page of the request that Seen shows
 	At       time.Time
 }
 
@@ -60,6 +61,9 @@ func (s *Service) seal(v *View) {
 	v.Sealed = s.secret.SealScan(v.Token, v.Seen.Scan)
 	if r := v.Seen.Request; r != nil {
 		v.Pairing = s.secret.Pairing(r.ID, r.Epoch)
+		if v.Seen.Resolution == PaidHere {
+			v.Page = s.secret.PageSecret(r.ID)
+		}
 	}
 }
 
@@ -128,6 +132,13 @@ func (t *tx) scanned(id Token, sc Scan, known bool) (code *Code, b *Batch, links
 		}
 	}
 	return code, b, links, nil
+}
+
+// KnowsRing reports whether the keys of a token's ring are in memory, so that a
+// guess at the token costs no more than a look at them.
+func (s *Service) KnowsRing(id Token) bool {
+	_, ok := s.rings.get(ringKey(id.Shard(), id.Ring()), s.now())
+	return ok
 }
 
 // ring returns the keys of a token's ring, remembered for a minute. A ring that is
@@ -270,8 +281,8 @@ func (s *Service) Page(ctx context.Context, secret, scan string, human, back boo
 	if v.Merchant, err = t.merchantOf(r.Merchant); err != nil {
 		return nil, storeProblem(err)
 	}
-	v.Request = r
-	v.Token = pageToken(secret)
+	v.Request, v.Page = r, s.secret.PageSecret(id)
+	v.Token = pageToken(v.Page)
 	sc, known := s.secret.OpenScan(v.Token, scan)
 	if !known {
 		sc = NewScan(0)
@@ -295,7 +306,7 @@ func (r *Request) seen(sc Scan, pressed bool, now time.Time) Seen {
 		seen.Request = &SeenRequest{
 			ID: r.ID, Epoch: r.Epoch, Revision: r.Revision, Money: Money{r.Content.Amount, r.Content.Currency},
 			Reference: r.Content.Reference, ExpiresAt: r.Content.ExpiresAt, Methods: r.Methods,
-			Lines: r.Content.Lines, FiscalURL: r.FiscalURL, PaidAt: r.PaidAt, PayOrigin: r.Bank.Way.origin(),
+			Lines: r.Content.Lines, VATExtra: r.Content.VATExtra, FiscalURL: r.FiscalURL, PaidAt: r.PaidAt, PayOrigin: r.Bank.Way.origin(),
 		}
 	}
 	switch st := r.StatusAt(now); {
@@ -333,7 +344,8 @@ func (s *Service) PressPage(ctx context.Context, secret string, p PressCommand) 
 		return way, &View{At: s.now(), Seen: Seen{Resolution: NoSuchCode}}, notFound("page")
 	}
 	err := s.change(ctx, id.Shard(), func(t *tx) error {
-		v = &View{At: t.now, Token: pageToken(secret)}
+		v = &View{At: t.now, Page: s.secret.PageSecret(id)}
+		v.Token = pageToken(v.Page)
 		r, err := t.request(id)
 		if err != nil {
 			return err

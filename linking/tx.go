@@ -339,7 +339,7 @@ func (r *Request) pressedFace() *PressedFace {
 	return &PressedFace{
 		Nonces: r.Presses, Status: r.Status, Amount: r.Content.Amount, Currency: r.Content.Currency,
 		Reference: r.Content.Reference, Revision: r.Revision, PaidAt: r.PaidAt,
-		ExpiresAt: r.Content.ExpiresAt, Lines: r.Content.Lines, FiscalURL: r.FiscalURL,
+		ExpiresAt: r.Content.ExpiresAt, Lines: r.Content.Lines, VATExtra: r.Content.VATExtra, FiscalURL: r.FiscalURL,
 	}
 }
 

@@ -131,7 +131,7 @@ func (w *world) furnish() {
 	m, err := w.svc.CreateMerchant(ctx, linking.NewMerchant{Name: "World", Currency: "EUR"})
 	must(w.t, err)
 	w.merchant = m.ID
-	_, err = w.svc.ConnectBank(ctx, m.ID, "relay", nil, nil)
+	_, err = w.svc.ConnectBank(ctx, m.ID, "relay", func(*linking.Connection) error { return nil })
 	must(w.t, err)
 	k, _, err := w.svc.CreateKey(ctx, m.ID, linking.NewKey{Role: linking.Owner})
 	must(w.t, err)

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"slices"
+
+	"github.com/gofiber/fiber/v2"
+
+	"placard/linking"
+)
+
+// Who may do what: the roles of a route. See api.md, "Roles".
+var (
+	anyone   = []linking.Role{linking.Owner, linking.Manager, linking.Cashier, linking.Agent, linking.Viewer}
+	readers  = []linking.Role{linking.Owner, linking.Manager, linking.Cashier, linking.Viewer}
+	tills    = []linking.Role{linking.Owner, linking.Manager, linking.Cashier}
+	managers = []linking.Role{linking.Owner, linking.Manager}
+	owners   = []linking.Role{linking.Owner}
+)
+
+// apiRoute is a call of the merchant API.
+type apiRoute struct {
+	method, path string
+	roles        []linking.Role
+	reads        func(c *fiber.Ctx, who linking.Caller) error        // answers by itself
+	changes      func(c *fiber.Ctx, who linking.Caller) (any, error) // returns an *answer, or a replayed one
+}
+
+// routes are all calls of the merchant API.
+func (a *api) routes() []apiRoute {
+	get := func(path string, roles []linking.Role, h func(*fiber.Ctx, linking.Caller) error) apiRoute {
+		return apiRoute{method: fiber.MethodGet, path: path, roles: roles, reads: h}
+	}
+	do := func(method, path string, roles []linking.Role, h func(*fiber.Ctx, linking.Caller) (any, error)) apiRoute {
+		return apiRoute{method: method, path: path, roles: roles, changes: h}
+	}
+	return []apiRoute{
+		do("POST", "/v1/codes", managers, a.makeCode),
+		get("/v1/codes", readers, a.listCodes),
+		get("/v1/codes/:code", readers, a.getCode),
+		do("PATCH", "/v1/codes/:code", managers, a.patchCode),
+		do("POST", "/v1/codes/:code/replace", managers, a.replaceCode),
+		get("/v1/codes/:code/history", readers, a.codeHistory),
+		get("/v1/codes/:code/qr.:form", readers, a.codeQR),
+		do("PUT", "/v1/codes/:code/link", tills, a.attach),
+		do("DELETE", "/v1/codes/:code/link", tills, a.detach),
+		get("/v1/codes/:code/link", readers, a.shown),
+
+		do("POST", "/v1/requests", tills, a.createRequest),
+		get("/v1/requests", readers, a.listRequests),
+		get("/v1/requests/:request", readers, a.getRequest),
+		do("PATCH", "/v1/requests/:request", tills, a.patchRequest),
+		do("POST", "/v1/requests/:request/submit", tills, a.submitRequest),
+		do("POST", "/v1/requests/:request/cancel", tills, a.cancelRequest),
+		do("POST", "/v1/requests/:request/renew", tills, a.renewRequest),
+		do("POST", "/v1/requests/:request/capture", managers, a.captureRequest),
+		do("POST", "/v1/requests/:request/refunds", tills, a.refundRequest),
+		get("/v1/requests/:request/qr.:form", readers, a.requestQR),
+
+		get("/v1/exceptions", readers, a.listExceptions),
+		do("POST", "/v1/exceptions/:exception/accept", managers, a.acceptException),
+		do("POST", "/v1/exceptions/:exception/return", managers, a.returnException),
+
+		get("/v1/sales/:sale", readers, a.getSale),
+		get("/v1/events", readers, a.events),
+		get("/v1/merchant", anyone, a.getMerchant),
+	}
+}
+
+// mount puts everything the gateway answers on the app.
+func (s *Server) mount(a *api) {
+	s.app.Get("/healthz", s.healthz)
+	s.app.Get("/readyz", s.readyz)
+	s.app.Get("/metrics", s.metricsPage())
+	s.app.Get("/version", a.version)
+	s.app.Get("/assets/:file", a.assets.serve)
+
+	for _, r := range a.routes() {
+		s.app.Add(r.method, r.path, a.handler(r))
+	}
+
+	// Payers. Paths ignore case: what is printed is in capitals.
+	s.app.Get("/q/:token", a.scan)
+	s.app.Get("/q/:token/events", a.scanEvents)
+	s.app.Post("/q/:token/pay", s.sameOrigin, a.pay)
+	s.app.Get("/p/:secret", a.page)
+	s.app.Get("/p/:secret/back", a.pageBack)
+	s.app.Get("/p/:secret/events", a.pageEvents)
+	s.app.Get("/p/:secret/receipt", a.receipt)
+	s.app.Post("/p/:secret/pay", s.sameOrigin, a.payPage)
+	s.app.Get("/m/:merchant/logo", a.logo)
+
+	// Banks.
+	s.app.Post("/callbacks/:rail/:connection", a.callback)
+	s.app.Post("/callbacks/:rail/:connection/:more", a.callback)
+
+	// Staff.
+	s.app.Get("/till/:code", a.till)
+	if a.demo != nil {
+		s.app.Get("/demo", a.demoPage)
+	}
+}
+
+// handler authenticates the caller of a route, holds his role against it, and for a
+// call that changes something, makes a repeat of it harmless.
+func (a *api) handler(r apiRoute) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		who, err := a.caller(c)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(r.roles, who.Role) {
+			return &linking.Error{Kind: linking.Forbidden, Code: "forbidden", Detail: "The role " + string(who.Role) + " may not do this."}
+		}
+		if r.reads != nil {
+			return r.reads(c, who)
+		}
+		return a.once(c, who, r.changes)
+	}
+}

@@ -1,0 +1,457 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"placard/linking"
+)
+
+// scanView is what a scan yields, as JSON. Amounts appear only where the domain
+// shows them.
+type scanView struct {
+	Resolution     linking.Resolution `json:"resolution"`
+	Token          linking.Token      `json:"token,omitempty"`
+	Epoch          uint64             `json:"epoch"`
+	S              string             `json:"s,omitempty"`
+	ServerTime     *string            `json:"server_time"`
+	RefreshAfterMS int                `json:"refresh_after_ms"`
+	Merchant       *scanMerchant      `json:"merchant,omitempty"`
+	Request        *scanRequest       `json:"request,omitempty"`
+	Pay            *scanPay           `json:"pay,omitempty"`
+	Slow           bool               `json:"slow,omitempty"`
+	Reason         string             `json:"reason,omitempty"`
+	SettledOn      *string            `json:"settled_on,omitempty"`
+}
+
+type scanMerchant struct {
+	Name    string  `json:"name"`
+	Outlet  *string `json:"outlet"`
+	LogoURL *string `json:"logo_url"`
+	Contact *string `json:"contact"`
+	Test    bool    `json:"test,omitempty"` // no real money moves
+}
+
+type scanRequest struct {
+	Reference  string           `json:"reference"`
+	Revision   int              `json:"revision"`
+	Amount     linking.Amount   `json:"amount"`
+	Currency   linking.Currency `json:"currency"`
+	ExpiresAt  *string          `json:"expires_at"`
+	Pairing    string           `json:"pairing,omitempty"`
+	Lines      []lineView       `json:"lines"`
+	PaidAt     *string          `json:"paid_at,omitempty"`
+	ReceiptURL *string          `json:"receipt_url,omitempty"`
+}
+
+type scanPay struct {
+	URL     string   `json:"url"`
+	Methods []string `json:"methods"`
+}
+
+// refreshEach is how often a page without a stream asks again.
+const refreshEach = 5 * time.Second
+
+// basePath is where a view's page lives.
+func basePath(v *linking.View) string {
+	if strings.HasPrefix(string(v.Token), "/") {
+		return string(v.Token) // a request's own page
+	}
+	return "/q/" + string(v.Token)
+}
+
+func viewScan(v *linking.View) *scanView {
+	out := &scanView{
+		Resolution: v.Seen.Resolution, Epoch: v.Seen.Scan.Epoch, S: v.Sealed, ServerTime: stamp(v.At),
+		RefreshAfterMS: int(refreshEach.Milliseconds()), Slow: v.Seen.Slow, Reason: string(v.Seen.Reason), SettledOn: stamp(v.Seen.On),
+	}
+	if v.Request == nil {
+		out.Token = v.Token
+	}
+	if m := v.Merchant; m != nil {
+		out.Merchant = &scanMerchant{Name: m.Name, Contact: orNull(m.Contact), Test: m.Mode == linking.Test}
+		if m.HasLogo {
+			logo := "/m/" + string(m.ID) + "/logo"
+			out.Merchant.LogoURL = &logo
+		}
+	}
+	if r := v.Seen.Request; r != nil {
+		out.Request = &scanRequest{
+			Reference: r.Reference, Revision: r.Revision, Amount: r.Money.Amount, Currency: r.Money.Currency,
+			ExpiresAt: stamp(r.ExpiresAt), Lines: viewLines(r.Lines, r.VATExtra), PaidAt: stamp(r.PaidAt),
+		}
+		if v.Code != nil {
+			out.Request.Pairing = v.Pairing.String()
+		}
+		if v.Seen.Resolution == linking.Payable {
+			out.Pay = &scanPay{basePath(v) + "/pay", listOf(r.Methods)}
+		}
+		if v.Seen.Resolution == linking.PaidHere {
+			receipt := "/p/" + v.Page + "/receipt"
+			out.Request.ReceiptURL = &receipt
+		}
+	}
+	return out
+}
+
+// notHere is the refusal of a scan that leads to no page: 404, 410 or 503, each with
+// the resolution.
+func notHere(v *linking.View) error {
+	with := map[string]any{"resolution": v.Seen.Resolution}
+	switch v.Seen.Resolution {
+	case linking.NoSuchCode:
+		return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "This is no code of ours. Nothing can be paid here.", With: with}
+	case linking.OutOfUse, linking.Superseded:
+		detail := "This code is out of use. Nothing can be paid here."
+		if v.Seen.Resolution == linking.Superseded {
+			detail = "A newer code has taken the place of this one. Use the newer one."
+		}
+		if v.Merchant != nil && v.Merchant.Contact != "" {
+			with["contact"] = v.Merchant.Contact
+		}
+		return &linking.Error{Kind: linking.Gone, Code: "gone", Detail: detail, With: with}
+	}
+	return nil
+}
+
+// unavailable is what a payer is told when the store does not answer.
+func unavailable(err error) error {
+	e := linking.Problem(err)
+	if e.Kind == linking.Internal {
+		return err
+	}
+	return &linking.Error{Kind: linking.Unavailable, Code: "store_unavailable", Detail: "Nothing can be shown at this moment, and nothing was taken. Please try again.",
+		With: map[string]any{"resolution": linking.NoAnswer}, Retry: 2, Err: err}
+}
+
+// noSuchCode answers for a token that no code has; who asks for many is slowed down.
+func (a *api) noSuchCode(c *fiber.Ctx) error {
+	if retry, ok := a.unknown.take(limitPrefix(callOf(c).from), time.Now()); !ok {
+		return &linking.Error{Kind: linking.Limited, Code: "rate_limited", Detail: "Too many codes that do not exist were asked for.", Retry: retry}
+	}
+	return notHere(&linking.View{Seen: linking.Seen{Resolution: linking.NoSuchCode}})
+}
+
+// slowed refuses who has just asked for too many codes that do not exist, before the
+// store is asked about one more.
+func (a *api) slowed(c *fiber.Ctx) error {
+	if retry, blocked := a.unknown.blocked(limitPrefix(callOf(c).from), time.Now()); blocked {
+		return &linking.Error{Kind: linking.Limited, Code: "rate_limited", Detail: "Too many codes that do not exist were asked for.", Retry: retry}
+	}
+	return nil
+}
+
+// human reports whether somebody is likely to look at the answer: previews, mail
+// scanners and prefetching browsers are not somebody.
+func human(c *fiber.Ctx) bool {
+	if c.Method() != fiber.MethodGet {
+		return false
+	}
+	for _, h := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		if v := c.Get(h); strings.Contains(v, "prefetch") || strings.Contains(v, "preview") || strings.Contains(v, "prerender") {
+			return false
+		}
+	}
+	agent := strings.ToLower(c.Get(fiber.HeaderUserAgent))
+	for _, bot := range botAgents {
+		if strings.Contains(agent, bot) {
+			return false
+		}
+	}
+	return true
+}
+
+// botAgents are pieces of what preview and scanning programs call themselves.
+var botAgents = []string{
+	"bot", "crawler", "spider", "preview", "facebookexternalhit", "whatsapp", "slack", "telegram", "discord", "skypeuri",
+	"twitter", "linkedin", "embedly", "pinterest", "vkshare", "bitly", "outbrain", "safelinks", "mimecast", "proofpoint",
+	"barracuda", "symantec", "google-safety", "googleother", "headless-scan", "viber", "line-poker", "snap url",
+}
+
+// scan answers GET /q/{token}.
+func (a *api) scan(c *fiber.Ctx) error {
+	v, err := a.scanned(c)
+	if err != nil {
+		return err
+	}
+	if wantsPage(c) {
+		return a.payerPage(c, v, http.StatusOK)
+	}
+	return c.JSON(viewScan(v))
+}
+
+func wantsPage(c *fiber.Ctx) bool {
+	return c.Accepts(fiber.MIMEApplicationJSON, fiber.MIMETextHTML) == fiber.MIMETextHTML
+}
+
+func (a *api) scanned(c *fiber.Ctx) (*linking.View, error) {
+	id, ok := linking.ParseToken(c.Params("token"))
+	if !ok {
+		return nil, a.noSuchCode(c)
+	}
+	if err := a.slowed(c); err != nil && !a.svc.KnowsRing(id) {
+		return nil, err
+	}
+	v, err := a.svc.Scan(c.UserContext(), id, c.Query("s"), human(c))
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if v.Seen.Resolution == linking.NoSuchCode {
+		return nil, a.noSuchCode(c)
+	}
+	if v.Merchant != nil {
+		callOf(c).merchant = v.Merchant.ID
+	}
+	return v, notHere(v)
+}
+
+// scanEvents streams what one scan sees, as it changes.
+func (a *api) scanEvents(c *fiber.Ctx) error {
+	v, err := a.scanned(c)
+	if err != nil {
+		return err
+	}
+	id, s := v.Token, v.Sealed
+	return a.watchScan(c, s, func(ctx context.Context, s string) (*linking.View, error) { return a.svc.Scan(ctx, id, s, true) },
+		func(wake func()) func() { return a.svc.WatchScan(id, s, wake) })
+}
+
+// watchScan streams views whenever they differ from the one before.
+func (a *api) watchScan(c *fiber.Ctx, s string, look func(ctx context.Context, s string) (*linking.View, error), watch func(wake func()) func()) error {
+	var last []byte
+	return a.streams.serve(c, feed{
+		Next: func(ctx context.Context, _ string) ([]event, error) {
+			v, err := look(ctx, s)
+			if err != nil {
+				return nil, err
+			}
+			if v.Sealed != "" {
+				s = v.Sealed
+			}
+			out := viewScan(v)
+			now := out.ServerTime
+			out.ServerTime = nil
+			if key := encode(out); !bytes.Equal(key, last) {
+				last = key
+				out.ServerTime = now
+				return []event{{Name: "resolution", Data: encode(out)}}, nil
+			}
+			return nil, nil
+		},
+		Watch: watch,
+		Poll:  2 * time.Second,
+		Retry: 2 * time.Second,
+	})
+}
+
+// payBody is the pay click, from a form or as JSON.
+type payBody struct {
+	S        string `json:"s" validate:"required,printable,max=64"`
+	Revision int    `json:"revision" validate:"required,min=1"`
+	Method   string `json:"method" validate:"omitempty,printable,max=40"`
+}
+
+func readPay(c *fiber.Ctx) (in payBody, err error) {
+	raw, mediaType, err := bodyOf(c, fiber.MIMEApplicationJSON, fiber.MIMEApplicationForm)
+	if err != nil {
+		return in, err
+	}
+	if mediaType == fiber.MIMEApplicationForm {
+		return in, decodeForm(raw, &in)
+	}
+	return in, decodeJSON(raw, &in)
+}
+
+// decodeForm reads the fields of a pay form.
+func decodeForm(raw []byte, into *payBody) error {
+	fields, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return malformed("The form cannot be read.")
+	}
+	for name, values := range fields {
+		if len(values) != 1 {
+			return malformed("A field of the form is given more than once.")
+		}
+		switch name {
+		case "s":
+			into.S = values[0]
+		case "method":
+			into.Method = values[0]
+		case "revision":
+			n, err := strconv.ParseInt(values[0], 10, 32)
+			if err != nil {
+				return invalidFields([]linking.FieldError{{Field: name, Code: "wrong_type", Message: "must be a whole number"}})
+			}
+			into.Revision = int(n)
+		default:
+			return invalidFields([]linking.FieldError{{Field: short(name), Code: "unknown_field", Message: "is not a field of this request"}})
+		}
+	}
+	return check(into)
+}
+
+// pay answers POST /q/{token}/pay.
+func (a *api) pay(c *fiber.Ctx) error {
+	id, ok := linking.ParseToken(c.Params("token"))
+	if !ok {
+		return a.noSuchCode(c)
+	}
+	in, err := readPay(c)
+	if err != nil {
+		return err
+	}
+	way, v, err := a.svc.Press(c.UserContext(), id, linking.PressCommand{Scan: in.S, Revision: in.Revision, Method: in.Method})
+	return a.pressed(c, way, v, err)
+}
+
+// pressed answers a pay click: on to the bank, or the fresh page with nothing taken.
+func (a *api) pressed(c *fiber.Ctx, way linking.Way, v *linking.View, err error) error {
+	if v != nil && v.Seen.Resolution == linking.NoSuchCode {
+		return a.noSuchCode(c)
+	}
+	if linking.IsCode(err, "stale") {
+		if gone := notHere(v); gone != nil {
+			return gone
+		}
+		if wantsPage(c) {
+			return a.payerPage(c, v, http.StatusConflict)
+		}
+		e := *linking.Problem(err)
+		e.With = map[string]any{"scan": viewScan(v)}
+		return &e
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	switch way.Kind {
+	case linking.Redirect, linking.App:
+		c.Set(fiber.HeaderLocation, way.URL)
+		c.Status(http.StatusSeeOther)
+		return nil
+	}
+	if wantsPage(c) {
+		return a.copyPage(c, v, way)
+	}
+	return c.JSON(struct {
+		Kind    linking.WayKind `json:"kind"`
+		Payload string          `json:"payload"`
+		Until   *string         `json:"until"`
+		S       string          `json:"s"`
+	}{way.Kind, way.Payload, stamp(way.Until), v.Sealed})
+}
+
+// page answers GET /p/{secret}: a request's own page.
+func (a *api) page(c *fiber.Ctx) error { return a.ownPage(c, false) }
+
+// pageBack is where the bank sends a payer back to.
+func (a *api) pageBack(c *fiber.Ctx) error { return a.ownPage(c, true) }
+
+func (a *api) ownPage(c *fiber.Ctx, back bool) error {
+	v, err := a.paged(c, back)
+	if err != nil {
+		return err
+	}
+	if wantsPage(c) {
+		return a.payerPage(c, v, http.StatusOK)
+	}
+	return c.JSON(viewScan(v))
+}
+
+func (a *api) paged(c *fiber.Ctx, back bool) (*linking.View, error) {
+	v, err := a.svc.Page(c.UserContext(), c.Params("secret"), c.Query("s"), human(c), back)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if v.Seen.Resolution == linking.NoSuchCode {
+		return nil, a.noSuchCode(c)
+	}
+	callOf(c).merchant = v.Merchant.ID
+	return v, nil
+}
+
+// receipt answers GET /p/{secret}/receipt.
+func (a *api) receipt(c *fiber.Ctx) error {
+	v, err := a.paged(c, true)
+	if err != nil {
+		return err
+	}
+	r := v.Request
+	if r.Status != linking.Paid {
+		return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "This payment request is not paid."}
+	}
+	d := map[string]any{
+		"Merchant": v.Merchant, "Reference": r.Content.Reference, "ID": linking.Grouped(string(r.ID)), "Fiscal": r.FiscalURL,
+		"Amount": money(linking.Money{Amount: r.PaidAmount(), Currency: r.Content.Currency}), "PaidOn": a.dayOf(v.Merchant, r.PaidAt),
+		"Lines": a.payer(v).Lines,
+	}
+	if back := r.RefundedAmount(); back > 0 {
+		d["Refunded"] = money(linking.Money{Amount: back, Currency: r.Content.Currency})
+	}
+	return a.render(c, "receipt.html", newPagePolicy(map[string][]string{"frame-ancestors": a.frames()}), http.StatusOK, d)
+}
+
+func (a *api) pageEvents(c *fiber.Ctx) error {
+	back := c.QueryBool("back")
+	v, err := a.paged(c, back)
+	if err != nil {
+		return err
+	}
+	secret := v.Page
+	return a.watchScan(c, v.Sealed, func(ctx context.Context, s string) (*linking.View, error) {
+		return a.svc.Page(ctx, secret, s, true, back)
+	}, func(wake func()) func() { return a.svc.WatchPage(secret, wake) })
+}
+
+func (a *api) payPage(c *fiber.Ctx) error {
+	in, err := readPay(c)
+	if err != nil {
+		return err
+	}
+	way, v, err := a.svc.PressPage(c.UserContext(), c.Params("secret"), linking.PressCommand{Scan: in.S, Revision: in.Revision, Method: in.Method})
+	return a.pressed(c, way, v, err)
+}
+
+// callback takes a bank's message. It is answered 2xx only once what it hints at is
+// durable.
+func (a *api) callback(c *fiber.Ctx) error {
+	id, ok := linking.ParseConnectionID(c.Params("connection"))
+	if !ok {
+		return fiber.ErrNotFound
+	}
+	if len(c.Request().Header.Peek(fiber.HeaderContentEncoding)) > 0 {
+		return httpFailures[http.StatusUnsupportedMediaType]
+	}
+	header := http.Header{}
+	for k, v := range c.Request().Header.All() {
+		header.Add(string(k), string(v))
+	}
+	if err := a.svc.Callback(c.UserContext(), strings.ToLower(c.Params("rail")), id, header, bytes.Clone(c.BodyRaw())); err != nil {
+		return err
+	}
+	c.Status(http.StatusNoContent)
+	return nil
+}
+
+// logo answers with a merchant's picture. It is drawn by <img> alone, so that no
+// script in an SVG ever runs.
+func (a *api) logo(c *fiber.Ctx) error {
+	id, ok := linking.ParseMerchantID(c.Params("merchant"))
+	if !ok {
+		return fiber.ErrNotFound
+	}
+	data, mediaType, err := a.svc.Logo(c.UserContext(), id)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, mediaType)
+	c.Set(fiber.HeaderCacheControl, "public, max-age=300")
+	c.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox")
+	return c.Send(data)
+}

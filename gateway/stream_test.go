@@ -1,0 +1,750 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// listener is a client of an event stream that reads line by line.
+type listener struct {
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+	head *http.Response
+}
+
+func listen(t testing.TB, conn net.Conn, err error, path string, header ...string) *listener {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	request := "GET " + path + " HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n"
+	for i := 0; i < len(header); i += 2 {
+		request += header[i] + ": " + header[i+1] + "\r\n"
+	}
+	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	conn.SetReadDeadline(time.Now().Add(15 * time.Second))
+	l := &listener{t: t, conn: conn, in: bufio.NewReader(conn)}
+	head, err := http.ReadResponse(l.in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.head = head
+	return l
+}
+
+func (g *gw) listen(t testing.TB, path string, header ...string) *listener {
+	t.Helper()
+	conn, err := net.Dial("tcp", g.addr)
+	return listen(t, conn, err, path, header...)
+}
+
+// message returns the lines of the next message, or of the next comment; false
+// when the stream has ended.
+func (l *listener) message() (lines []string, ok bool) {
+	l.t.Helper()
+	for {
+		line, err := l.in.ReadString('\n')
+		if err == io.EOF {
+			return lines, false
+		}
+		if err != nil {
+			l.t.Errorf("stream: %v", err)
+			return lines, false
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if line == "" {
+			return lines, true
+		}
+		lines = append(lines, line)
+	}
+}
+
+// event skips comments and retry, and returns the next event's lines joined by |.
+func (l *listener) event() string {
+	l.t.Helper()
+	for {
+		lines, ok := l.message()
+		if !ok {
+			return "the end"
+		}
+		lines = slices.DeleteFunc(lines, func(s string) bool { return strings.HasPrefix(s, ":") || strings.HasPrefix(s, "retry:") })
+		if len(lines) > 0 {
+			return strings.Join(lines, "|")
+		}
+	}
+}
+
+// board is a feed of numbered notes, woken by whoever writes one.
+type board struct {
+	mu       sync.Mutex
+	notes    []string
+	watchers map[int]func()
+	watched  int
+	nexts    atomic.Int64
+}
+
+func (b *board) write(note string) {
+	b.mu.Lock()
+	b.notes = append(b.notes, note)
+	b.mu.Unlock()
+	b.wake()
+}
+
+func (b *board) wake() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, wake := range b.watchers {
+		wake()
+	}
+}
+
+func (b *board) watching() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.watchers)
+}
+
+func (b *board) feed() feed {
+	return feed{
+		Retry: 1500 * time.Millisecond,
+		Watch: func(wake func()) func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.watchers == nil {
+				b.watchers = map[int]func(){}
+			}
+			b.watched++
+			me := b.watched
+			b.watchers[me] = wake
+			return func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				delete(b.watchers, me)
+			}
+		},
+		Next: func(_ context.Context, last string) (events []event, err error) {
+			b.nexts.Add(1)
+			seen, _ := strconv.Atoi(last)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for i := seen; i < len(b.notes); i++ {
+				events = append(events, event{ID: strconv.Itoa(i + 1), Name: "note", Data: []byte(b.notes[i])})
+			}
+			return events, nil
+		},
+	}
+}
+
+func (b *board) route(s *Server) {
+	s.app.Get("/events", func(c *fiber.Ctx) error { return s.streams.serve(c, b.feed()) })
+}
+
+func TestStream(t *testing.T) {
+	b := &board{}
+	b.write("first")
+	g := startGateway(t, Config{}, b.route)
+	l := g.listen(t, "/events")
+	for name, want := range map[string]string{"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "Content-Length": "", "X-Accel-Buffering": "no"} {
+		if got := l.head.Header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if l.head.StatusCode != 200 || len(l.head.TransferEncoding) > 0 || !l.head.Close {
+		t.Errorf("status %d, encoding %v, close %v", l.head.StatusCode, l.head.TransferEncoding, l.head.Close)
+	}
+	if lines, _ := l.message(); !slices.Equal(lines, []string{"retry: 1500"}) {
+		t.Errorf("the stream begins with %q", lines)
+	}
+	if got := l.event(); got != "id: 1|event: note|data: first" {
+		t.Error(got)
+	}
+	b.write("two\nlines\r\nand <three>")
+	if got := l.event(); got != "id: 2|event: note|data: two|data: lines|data: and <three>" {
+		t.Error(got)
+	}
+	// A client that comes back gets what it missed, and that alone.
+	l.conn.Close()
+	b.write("third")
+	back := g.listen(t, "/events", "Last-Event-ID", "2")
+	if got := back.event(); got != "id: 3|event: note|data: third" {
+		t.Error(got)
+	}
+	for _, odd := range []string{"2é", strings.Repeat("2", 200)} {
+		if got := g.listen(t, "/events", "Last-Event-ID", odd).event(); got != "id: 1|event: note|data: first" {
+			t.Errorf("after an id that was never ours: %s", got)
+		}
+	}
+	resp, body := do(t, "HEAD", g.url+"/events", "")
+	if resp.StatusCode != 200 || body != "" || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("HEAD: %d %v", resp.StatusCode, resp.Header)
+	}
+	if !strings.Contains(g.log.String(), `"route":"/events"`) {
+		t.Error("an opened stream is not in the log")
+	}
+}
+
+// However wakes and writes fall together, nothing is lost and nothing comes twice.
+func TestStreamLosesNothing(t *testing.T) {
+	b := &board{}
+	g := startGateway(t, Config{}, b.route)
+	const listeners, notes = 20, 200
+	var all sync.WaitGroup
+	for range listeners {
+		l := g.listen(t, "/events")
+		all.Go(func() {
+			for i := range notes {
+				if got, want := l.event(), fmt.Sprintf("id: %d|event: note|data: %d", i+1, i); got != want {
+					t.Errorf("got %s, want %s", got, want)
+					return
+				}
+			}
+		})
+	}
+	for i := range notes {
+		b.write(strconv.Itoa(i))
+	}
+	all.Wait()
+}
+
+// A wake that falls into a running Next causes another Next.
+func TestStreamWakeWhileBusy(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	var wake func()
+	var calls atomic.Int64
+	g := startGateway(t, Config{}, func(s *Server) {
+		s.app.Get("/events", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{
+				Watch: func(w func()) func() { wake = w; return func() {} },
+				Next: func(context.Context, string) ([]event, error) {
+					n := calls.Add(1)
+					if n == 1 {
+						close(entered)
+						<-release
+					}
+					return []event{{Data: []byte(strconv.Itoa(int(n)))}}, nil
+				},
+			})
+		})
+	})
+	l := g.listen(t, "/events")
+	<-entered
+	for range 100 { // stand for one
+		wake()
+	}
+	close(release)
+	if a, b := l.event(), l.event(); a != "data: 1" || b != "data: 2" {
+		t.Errorf("%s, %s", a, b)
+	}
+	wake()
+	if got := l.event(); got != "data: 3" {
+		t.Errorf("%s: a hundred wakes at once were more than one", got)
+	}
+}
+
+func TestStreamPollsAndBeats(t *testing.T) {
+	var n atomic.Int64
+	g := startGateway(t, Config{Streams: StreamConfig{Beat: 60 * time.Millisecond}}, func(s *Server) {
+		s.app.Get("/polled", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Poll: 30 * time.Millisecond, Next: func(context.Context, string) ([]event, error) {
+				return []event{{Data: []byte(strconv.Itoa(int(n.Add(1))))}}, nil
+			}})
+		})
+		s.app.Get("/silent", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Next: func(context.Context, string) ([]event, error) { return nil, nil }})
+		})
+	})
+	l := g.listen(t, "/polled")
+	for i := range 5 {
+		if got, want := l.event(), fmt.Sprintf("data: %d", i+1); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	silent := g.listen(t, "/silent")
+	for range 4 {
+		if lines, ok := silent.message(); !ok || len(lines) != 1 || lines[0] != ":" {
+			t.Errorf("a silent stream says %q %v", lines, ok)
+		}
+	}
+}
+
+// A client that leaves is noticed at the next beat, whether it says farewell or
+// breaks off, and its feed stops watching.
+func TestStreamClientLeaves(t *testing.T) {
+	for _, how := range []string{"closes", "resets", "half-closes", "speaks"} {
+		t.Run(how, func(t *testing.T) {
+			b := &board{}
+			g := startGateway(t, Config{Streams: StreamConfig{Beat: 100 * time.Millisecond}}, b.route)
+			stays, l := g.listen(t, "/events"), g.listen(t, "/events")
+			eventually(t, "both are watched", func() bool { return b.watching() == 2 })
+			switch tcp := l.conn.(*net.TCPConn); how {
+			case "closes":
+				tcp.Close()
+			case "resets":
+				tcp.SetLinger(0)
+				tcp.Close()
+			case "half-closes":
+				tcp.CloseWrite()
+			case "speaks":
+				io.WriteString(tcp, "GET / HTTP/1.1\r\n")
+			}
+			began := time.Now()
+			eventually(t, "the stream of the one that left is gone", func() bool { return b.watching() == 1 })
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("noticed after %v, with a beat of 100 ms", took)
+			}
+			b.write("x")
+			if got := stays.event(); got != "id: 1|event: note|data: x" {
+				t.Errorf("the other stream: %s", got)
+			}
+			g.streams.mu.Lock()
+			open, from := len(g.streams.open), len(g.streams.from)
+			g.streams.mu.Unlock()
+			if open != 1 || from != 1 {
+				t.Errorf("%d streams open, from %d addresses", open, from)
+			}
+		})
+	}
+}
+
+// A client that takes nothing is dropped after Flush, and meanwhile holds up
+// nobody else.
+func TestStreamStalledClient(t *testing.T) {
+	var wakes sync.Map
+	g := startGateway(t, Config{Streams: StreamConfig{Flush: 300 * time.Millisecond}}, func(s *Server) {
+		s.app.Get("/flood", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{
+				Watch: func(wake func()) func() { wakes.Store(c, wake); return func() {} },
+				Next: func(context.Context, string) ([]event, error) {
+					return []event{{Data: make([]byte, 32<<20)}}, nil // more than any socket buffer
+				},
+			})
+		})
+		b := &board{notes: []string{"quick"}}
+		b.route(s)
+	})
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "the stalled stream is open", func() bool { return openStreams(g) == 1 })
+	if got := g.listen(t, "/events").event(); got != "id: 1|event: note|data: quick" {
+		t.Error(got)
+	}
+	eventually(t, "the stalled stream is dropped", func() bool { return openStreams(g) == 1 })
+	if _, metrics := do(t, "GET", g.url+"/metrics", ""); !strings.Contains(metrics, `placard_streams_ended_total{by="client"} 1`) {
+		t.Error("its end is not counted")
+	}
+}
+
+func openStreams(g *gw) int {
+	g.streams.mu.Lock()
+	defer g.streams.mu.Unlock()
+	return len(g.streams.open)
+}
+
+func TestStreamFeedEnds(t *testing.T) {
+	g := startGateway(t, Config{}, func(s *Server) {
+		for path, next := range map[string]func(context.Context, string) ([]event, error){
+			"/last":   func(context.Context, string) ([]event, error) { return []event{{Data: []byte("last")}}, io.EOF },
+			"/fails":  func(context.Context, string) ([]event, error) { return nil, errors.New("the store is away") },
+			"/panics": func(context.Context, string) ([]event, error) { panic("in a feed") },
+		} {
+			s.app.Get(path, func(c *fiber.Ctx) error { return s.streams.serve(c, feed{Next: next}) })
+		}
+		s.app.Get("/watch", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Watch: func(func()) func() { panic("in a watch") }, Next: func(context.Context, string) ([]event, error) { return nil, nil }})
+		})
+	})
+	l := g.listen(t, "/last")
+	if a, b := l.event(), l.event(); a != "data: last" || b != "the end" {
+		t.Errorf("%s, %s", a, b)
+	}
+	for path, logged := range map[string]string{"/fails": "the store is away", "/panics": "in a feed", "/watch": "in a watch"} {
+		if got := g.listen(t, path).event(); got != "the end" {
+			t.Errorf("%s: %s", path, got)
+		}
+		eventually(t, path+" is in the log", func() bool { return strings.Contains(g.log.String(), logged) })
+	}
+	eventually(t, "all are gone", func() bool { return openStreams(g) == 0 })
+}
+
+func TestStreamBounds(t *testing.T) {
+	b := &board{}
+	g := startGateway(t, Config{Streams: StreamConfig{Max: 3, PerAddress: 2, Beat: 100 * time.Millisecond}}, b.route)
+	first := g.listen(t, "/events")
+	g.listen(t, "/events")
+	eventually(t, "two are open", func() bool { return openStreams(g) == 2 })
+	resp, body := do(t, "GET", g.url+"/events", "")
+	mustBeProblem(t, resp, body, 429, "rate_limited")
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	conn, err := dialer.Dial("tcp", g.addr)
+	listen(t, conn, err, "/events")
+	eventually(t, "three are open", func() bool { return openStreams(g) == 3 })
+	resp, body = do(t, "GET", g.url+"/events", "")
+	mustBeProblem(t, resp, body, 503, "too_many_streams")
+	if resp.Header.Get("Retry-After") == "" {
+		t.Error("nobody says when to come again")
+	}
+	first.conn.Close()
+	eventually(t, "one has left", func() bool { return openStreams(g) == 2 })
+	if got := g.listen(t, "/events"); got.head.StatusCode != 200 {
+		t.Errorf("%d after one left", got.head.StatusCode)
+	}
+	// Many at once: the bound holds although all of them saw room.
+	eventually(t, "three are open again", func() bool { return openStreams(g) == 3 })
+	var fine atomic.Int64
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() {
+			if resp, _ := do(t, "HEAD", g.url+"/healthz", ""); resp.StatusCode == 200 {
+				fine.Add(1)
+			}
+			answer, _ := talk(t, g.addr, "GET /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 5*time.Second)
+			if !strings.HasPrefix(answer, "HTTP/1.1 503 ") && !strings.HasPrefix(answer, "HTTP/1.1 429 ") {
+				t.Errorf("%.100q", answer)
+			}
+		})
+	}
+	all.Wait()
+	if open := openStreams(g); open != 3 || fine.Load() != 30 {
+		t.Errorf("%d open, %d other requests answered", open, fine.Load())
+	}
+}
+
+// begin is where the bound holds: streams that all saw room before any was counted.
+func TestStreamBoundHoldsAtTheEnd(t *testing.T) {
+	g := startGateway(t, Config{Streams: StreamConfig{Max: 1}}, nil)
+	next := func(context.Context, string) ([]event, error) { return nil, nil }
+	var clients []net.Conn
+	for range 3 {
+		ours, theirs := net.Pipe()
+		defer theirs.Close()
+		clients = append(clients, theirs)
+		go g.streams.begin(&stream{all: g.streams, conn: ours, feed: feed{Next: next}}, []byte("HTTP/1.1 200 OK\r\n\r\n"))
+	}
+	status := map[string]int{}
+	for _, c := range clients {
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		status[strings.Fields(line)[1]]++
+	}
+	if status["200"] != 1 || status["503"] != 2 {
+		t.Errorf("%v, want one 200", status)
+	}
+}
+
+// Stop ends streams with a last word before it waits for anything else.
+func TestStreamsEndWhenTheGatewayStops(t *testing.T) {
+	b := &board{}
+	g := startGateway(t, Config{}, func(s *Server) {
+		b.route(s)
+		s.app.Get("/stuck", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Next: func(ctx context.Context, _ string) ([]event, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}})
+		})
+	})
+	var all []*listener
+	for i := range 20 {
+		all = append(all, g.listen(t, []string{"/events", "/stuck"}[i%2]))
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := g.Stop(ctx); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
+	for _, l := range all {
+		var said []string
+		for {
+			lines, ok := l.message()
+			said = append(said, lines...)
+			if !ok {
+				break
+			}
+		}
+		if last := said[len(said)-1]; last != ": the gateway stops" {
+			t.Errorf("the last word was %q", last)
+		}
+	}
+	if b.watching() != 0 {
+		t.Errorf("%d still watch", b.watching())
+	}
+	if strings.Contains(g.log.String(), "feed failed") {
+		t.Errorf("an end that was asked for is logged as a failure:\n%s", g.log)
+	}
+}
+
+// A stream whose client takes nothing cannot hold up the end of the program.
+func TestStopCutsStalledStreams(t *testing.T) {
+	g := startGateway(t, Config{Streams: StreamConfig{Flush: time.Minute}}, func(s *Server) {
+		s.app.Get("/flood", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Next: func(context.Context, string) ([]event, error) {
+				return []event{{Data: make([]byte, 32<<20)}}, nil
+			}})
+		})
+	})
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil { // the flood has begun
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if err := g.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("stop: %v", err)
+	}
+	eventually(t, "the stalled stream is gone", func() bool { return openStreams(g) == 0 })
+}
+
+func testCertificate(t testing.TB) (server *tls.Config, roots *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots = x509.NewCertPool()
+	roots.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, roots
+}
+
+func TestStreamOverTLS(t *testing.T) {
+	cfg, roots := testCertificate(t)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &board{}
+	g := startGatewayOn(t, ln, Config{PublicURL: "https://gateway.example", Streams: StreamConfig{Beat: 100 * time.Millisecond}}, b.route)
+	dial := func() *listener {
+		conn, err := tls.Dial("tcp", g.addr, &tls.Config{RootCAs: roots})
+		return listen(t, conn, err, "/events")
+	}
+	l, leaves := dial(), dial()
+	if l.head.Header.Get("Strict-Transport-Security") == "" {
+		t.Error("no HSTS")
+	}
+	for i := range 5 {
+		b.write(strconv.Itoa(i))
+		if got, want := l.event(), fmt.Sprintf("id: %d|event: note|data: %d", i+1, i); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	leaves.conn.Close()
+	eventually(t, "the one that left is gone", func() bool { return b.watching() == 1 })
+	for range 3 { // beats pass, the other stays
+		if lines, ok := l.message(); !ok || len(lines) != 1 || lines[0] != ":" {
+			t.Errorf("%q %v", lines, ok)
+		}
+	}
+	if b.watching() != 1 {
+		t.Error("the one that stayed is gone")
+	}
+}
+
+// What a waiting stream costs, and how fast thousands are told.
+// PLACARD_STREAMS sets how many; both ends live in this process, so the memory
+// counted is that of both.
+func TestManyStreams(t *testing.T) {
+	n := 1000
+	if s := os.Getenv("PLACARD_STREAMS"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("plain", func(t *testing.T) { manyStreams(t, n, false) })
+	t.Run("TLS", func(t *testing.T) { manyStreams(t, n/2, true) })
+}
+
+func manyStreams(t *testing.T, n int, secure bool) {
+	b := &board{}
+	server, roots := testCertificate(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if secure {
+		ln = tls.NewListener(ln, server)
+	}
+	g := startGatewayOn(t, ln, Config{Log: discardLog, Streams: StreamConfig{PerAddress: n + 1}}, b.route)
+	dial := func() (net.Conn, error) {
+		if secure {
+			return tls.Dial("tcp", g.addr, &tls.Config{RootCAs: roots})
+		}
+		return net.Dial("tcp", g.addr)
+	}
+	// The first stream makes what all share.
+	first, err := dial()
+	listen(t, first, err, "/events")
+	eventually(t, "the first is watched", func() bool { return b.watching() == 1 })
+
+	before, resident, goroutines := memory(), residentSet(t), runtime.NumGoroutine()
+	conns := make([]net.Conn, n)
+	chunk := make([]byte, 4096)
+	for i := range conns {
+		conn, err := dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, "GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+		if m, err := conn.Read(chunk); err != nil || !strings.HasPrefix(string(chunk[:m]), "HTTP/1.1 200 ") {
+			t.Fatalf("%q %v", chunk[:m], err)
+		}
+		conns[i] = conn
+	}
+	eventually(t, "all are watched", func() bool { return b.watching() == n+1 })
+	eventually(t, "all wait", func() bool {
+		g.streams.mu.Lock()
+		defer g.streams.mu.Unlock()
+		return g.streams.workers == 0
+	})
+	each := int64(memory()-before) / int64(n)
+	more := runtime.NumGoroutine() - goroutines
+	t.Logf("%d streams: %d bytes of heap and stacks each, %d of the resident set (both ends), %d goroutines more", n, each, (residentSet(t)-resident)/int64(n), more)
+	limit := int64(20 << 10)
+	if secure {
+		limit = 60 << 10 // the client's end of TLS keeps the certificates and buffers of its own
+	}
+	if each > limit {
+		t.Errorf("a waiting stream costs %d bytes, more than %d", each, limit)
+	}
+	if more > 100 {
+		t.Errorf("%d goroutines for %d waiting streams", more, n)
+	}
+
+	took := make([]time.Duration, n)
+	began := time.Now()
+	var all sync.WaitGroup
+	for i, conn := range conns {
+		all.Go(func() {
+			conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+			in := bufio.NewReaderSize(conn, 256)
+			for {
+				line, err := in.ReadString('\n')
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if strings.HasPrefix(line, "data: now") {
+					took[i] = time.Since(began)
+					return
+				}
+			}
+		})
+	}
+	runtime.Gosched()
+	began = time.Now()
+	b.write("now")
+	woken := time.Since(began)
+	all.Wait()
+	slices.Sort(took)
+	t.Logf("woken in %v; heard by half after %v, by 99 %% after %v, by all after %v", woken, took[n/2], took[n*99/100], took[n-1])
+
+	for _, conn := range conns {
+		conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := g.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// memory returns the bytes that live on the heap and in stacks.
+func memory() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// residentSet returns the process's memory as the kernel sees it, after what is
+// free was given back; 0 where the kernel does not say.
+func residentSet(t *testing.T) int64 {
+	debug.FreeOSMemory()
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(statm))[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+func TestEventForm(t *testing.T) {
+	b := &board{notes: []string{""}}
+	g := startGateway(t, Config{}, func(s *Server) {
+		b.route(s)
+		s.app.Get("/odd", func(c *fiber.Ctx) error {
+			return s.streams.serve(c, feed{Next: func(context.Context, string) ([]event, error) {
+				return []event{
+					{ID: "1\ndata: injected", Name: "a\r\nevent: injected", Data: []byte("x")},
+					{Data: []byte("a\n\nevent: injected\n\nb\r\rc")},
+					{Name: "resolution", Data: []byte(`{"a":"b"}`)},
+				}, io.EOF
+			}})
+		})
+	})
+	if got := g.listen(t, "/events").event(); got != "id: 1|event: note|data: " {
+		t.Error(got)
+	}
+	l := g.listen(t, "/odd")
+	for _, want := range []string{"data: x", "data: a|data: |data: event: injected|data: |data: bc", `event: resolution|data: {"a":"b"}`, "the end"} {
+		if got := l.event(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
