@@ -6,7 +6,7 @@
 //	wire.go        what a strict server would not have let through is refused
 //	middleware.go  an id, a deadline, a shield against panics, headers, one log line
 //	address.go     who is calling, and through which proxies
-//	decode.go      the body, read strictly; query.go the query
+//	decode.go      the body, read strictly; rules.go what its fields must be; query.go the query
 //	  … the handler of one noun: it parses, asks the domain, and returns a view or an error
 //	problem.go     the error as a problem document (RFC 9457)
 //

@@ -198,7 +198,7 @@ func (s *Server) logCall(c *fiber.Ctx, this *call, route string, status int, too
 		slog.String("route", route),
 		slog.Int("status", status),
 		slog.Float64("ms", float64(took.Microseconds())/1000),
-		slog.Any("from", logPrefix(this.from)),
+		slog.String("from", logPrefix(this.from).String()),
 	)
 	if this.merchant != "" {
 		attrs = append(attrs, slog.String("merchant", string(this.merchant)))

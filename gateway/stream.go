@@ -468,11 +468,3 @@ func (all *streams) close(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
-
-// peekable reports the connection under TLS, whose arrivals tell that the client left.
-func peekable(c net.Conn) net.Conn {
-	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok {
-		return wrapped.NetConn()
-	}
-	return c
-}

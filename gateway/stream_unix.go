@@ -12,7 +12,10 @@ import (
 // so anything that arrives, its farewell above all, ends the stream; a browser
 // opens it again if it still wants it.
 func peerGone(c net.Conn) bool {
-	socket, ok := peekable(c).(syscall.Conn)
+	if secure, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = secure.NetConn() // what is under TLS
+	}
+	socket, ok := c.(syscall.Conn)
 	if !ok {
 		return false // the next write tells
 	}

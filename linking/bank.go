@@ -101,6 +101,7 @@ type Abilities struct {
 type BankRef struct {
 	ID     RequestID
 	Charge Charge
+	BankID string // the bank's own id for it, where the bank makes one; empty until it was told
 	Tag    string // what the bank gave for optimistic locking at the last answer; may be empty
 }
 
@@ -148,6 +149,7 @@ const (
 // BankState is the bank's word on one request at one moment.
 type BankState struct {
 	ID        RequestID // as the bank names it; another id than asked for is no answer
+	BankID    string    // the bank's own id, where it makes one
 	Status    BankStatus
 	Revision  int // 0: the bank counts none
 	Money     Money

@@ -216,6 +216,9 @@ func (t *tx) learn(r *Request, st BankState) error {
 	if st.Way.Kind != "" {
 		b.Way = st.Way
 	}
+	if st.BankID != "" {
+		b.BankID = st.BankID
+	}
 	for _, p := range st.Payments {
 		if err := t.settle(r, p); err != nil {
 			return err
@@ -414,26 +417,6 @@ func (t *tx) byRule(r *Request) error {
 		return t.giveBack(r, e.ID, "rule")
 	}
 	return nil
-}
-
-func (t *tx) decide(r *Request, id ExceptionID, decision, by string) (*Exception, error) {
-	i := slices.IndexFunc(r.Exceptions, func(e Exception) bool { return e.ID == id })
-	if i < 0 {
-		return nil, notFound("exception")
-	}
-	e := &r.Exceptions[i]
-	if e.Decision != "" {
-		return nil, conflict("not_allowed_in_status", "This exception was decided already.").with("decision", e.Decision)
-	}
-	rec, err := read[exceptionRecord](t, exceptionKey(id), nil)
-	if err != nil {
-		return nil, err
-	}
-	e.Decision, e.DecidedAt, e.DecidedBy = decision, t.now, by
-	if rec != nil {
-		rec.Open = false
-	}
-	return e, nil
 }
 
 // accept lets money outside the rules count.

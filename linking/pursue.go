@@ -41,7 +41,7 @@ func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (st BankSta
 	if err != nil {
 		return st, f, &BankError{Class: BankNotSent, Code: "connection", Detail: "The bank connection's settings cannot work.", Err: err}
 	}
-	ref := BankRef{ID: id, Charge: r.Bank.Charge, Tag: r.Bank.Tag}
+	ref := BankRef{ID: id, Charge: r.Bank.Charge, BankID: r.Bank.BankID, Tag: r.Bank.Tag}
 	switch op.Kind {
 	case StepPut:
 		if r.Revision != op.Revision {

@@ -206,6 +206,7 @@ type BankSide struct {
 	PollAt     time.Time    `cbor:"17,keyasint,omitzero"`  // when to ask next without being told
 	Alone      bool         `cbor:"18,keyasint,omitempty"` // the rail has no list: it is asked for by itself
 	PutAt      time.Time    `cbor:"19,keyasint,omitzero"`  // when it was last sent
+	BankID     string       `cbor:"20,keyasint,omitempty"` // the bank's own id, where it makes one
 }
 
 // StepKind is what is to be done next at the bank.

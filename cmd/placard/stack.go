@@ -115,7 +115,6 @@ type stackOptions struct {
 	callbackURL string
 	proxies     []netip.Prefix
 	rails       map[string]bankapi.Rail
-	demo        *gateway.Demo
 	leave       time.Duration
 	hooks       hooks
 }

@@ -126,7 +126,7 @@ func judgeServer(k kind, f facts, o Options) (v verdict) {
 	if f.loading {
 		refuse("the Redis at %s is still loading its data: wait until it is ready", f.name)
 	}
-	if k == cluster && f.clusterState != "ok" {
+	if k == cluster && f.mode == "cluster" && f.clusterState != "ok" {
 		refuse("the Cluster of %s is in state %q with %s of 16384 slots working: mend it first (redis-cli --cluster check)", f.name, f.clusterState, f.slots)
 	}
 

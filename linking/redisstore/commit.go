@@ -77,7 +77,13 @@ func (s *Store) pursue(ctx context.Context, c *linking.Commit) (n uint64, err er
 	if oldest := first.Add(linking.MaxResend); end.After(oldest) {
 		end = oldest
 	}
-	if !begin.Before(end) && ctx.Err() == nil {
+	caller := ctx
+	if d, ok := ctx.Deadline(); !ok || end.Before(d) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end)
+		defer cancel()
+	}
+	if !begin.Before(end) && caller.Err() == nil {
 		return 0, fmt.Errorf("the commit was first sent %s ago without an answer, and is too old to be sent again", time.Since(first).Round(time.Second))
 	}
 	script := newScript(&shardNames[c.Shard], c)
@@ -109,8 +115,8 @@ func (s *Store) pursue(ctx context.Context, c *linking.Commit) (n uint64, err er
 	case doubt:
 		// Not wrapped: whoever asks whether this is an ended context must not hear yes.
 		return 0, fmt.Errorf("the commit was sent, and whether it happened is not known: %v", err)
-	case ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())):
-		return 0, ctx.Err()
+	case caller.Err() != nil && (err == nil || errors.Is(err, caller.Err())):
+		return 0, caller.Err()
 	}
 	return 0, unavailable("The store does not answer; nothing was done.", err)
 }

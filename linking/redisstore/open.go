@@ -23,7 +23,7 @@ func Open(ctx context.Context, rawURL string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{at: at, o: o, log: o.Log, news: make(chan linking.Topic, maxNews), stop: make(chan struct{})}
+	s := &Store{at: at, me: rand.Text(), o: o, log: o.Log, news: make(chan linking.Topic, maxNews), stop: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

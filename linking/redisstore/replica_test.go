@@ -29,7 +29,7 @@ func replicaOf(t *testing.T, master *storetest.RedisServer) *storetest.RedisServ
 }
 
 func TestAReplicaIsNoStore(t *testing.T) {
-	r := replicaOf(t, storetest.NewRedis(t, storetest.Durable()...))
+	r := replicaOf(t, storetest.NewRedis(t, settings("repl-diskless-sync-delay", "0")...))
 	if _, err := redisstore.Open(t.Context(), r.URL(), redisstore.Options{}); err == nil || !strings.Contains(err.Error(), "name its master") {
 		t.Fatalf("got %v", err)
 	}
@@ -38,11 +38,8 @@ func TestAReplicaIsNoStore(t *testing.T) {
 // TestAMasterPartedFromItsReplicasAnswersNothing: what it acknowledged would be
 // thrown away if another had been promoted meanwhile.
 func TestAMasterPartedFromItsReplicasAnswersNothing(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 6 s: left out by -short")
-	}
 	t.Parallel()
-	master := storetest.NewRedis(t, storetest.Durable()...)
+	master := storetest.NewRedis(t, settings("repl-diskless-sync-delay", "0")...)
 	replica := replicaOf(t, master)
 	s := mustOpen(t, master.URL(), redisstore.Options{})
 	alone := mustOpen(t, master.URL(), redisstore.Options{Replicas: -1})
@@ -86,11 +83,8 @@ func TestAMasterPartedFromItsReplicasAnswersNothing(t *testing.T) {
 // TestAFailoverLosesNothingUnnoticed kills a master that Sentinel watches. What
 // was acknowledged is there afterwards, or its shard says that it went back.
 func TestAFailoverLosesNothingUnnoticed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 5 s: left out by -short")
-	}
 	t.Parallel()
-	master := storetest.NewRedis(t, storetest.Durable()...)
+	master := storetest.NewRedis(t, settings("repl-diskless-sync-delay", "0")...)
 	replica := replicaOf(t, master)
 	host, port, _ := strings.Cut(master.Addr, ":")
 	watcher := storetest.NewRedis(t,
@@ -173,12 +167,10 @@ func TestAMovingSlotDelaysAndLosesNothing(t *testing.T) {
 	s := mustOpen(t, storetest.ClusterURL(nodes), redisstore.Options{})
 	const shard = linking.Shard(3)
 	slot := strconv.FormatInt(nodes[0].Must(t, "CLUSTER", "KEYSLOT", "{"+shard.String()+"}n").(int64), 10)
-	ids := map[string]*storetest.RedisServer{}
 	var from, to *storetest.RedisServer
 	var fromID, toID string
 	for _, n := range nodes {
 		id := n.Must(t, "CLUSTER", "MYID").(string)
-		ids[id] = n
 		if keys, err := n.Do("GET", "{"+shard.String()+"}n"); err == nil && keys == nil {
 			from, fromID = n, id
 		} else {

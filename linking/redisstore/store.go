@@ -49,6 +49,7 @@ const (
 // Store implements linking.Store.
 type Store struct {
 	at  *target
+	me  string // this process, among those that publish wakes
 	o   Options
 	log *slog.Logger
 	hub linking.Hub

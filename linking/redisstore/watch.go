@@ -77,7 +77,7 @@ func (s *Store) publish() {
 		p := s.others.Pipeline()
 		for n, body := range bodies {
 			if len(body) > 0 {
-				p.Publish(context.Background(), s.channel(n), strings.Join(body, "\n"))
+				p.Publish(context.Background(), s.channel(n), s.me+"\n"+strings.Join(body, "\n"))
 			}
 		}
 		p.Exec(context.Background()) // lost news are made up for by whoever waits
@@ -110,7 +110,11 @@ func (s *Store) subscribe(p *redis.PubSub) {
 			case *redis.Subscription:
 				s.hub.WakeAll()
 			case *redis.Message:
-				for t := range strings.SplitSeq(m.Payload, "\n") {
+				from, topics, _ := strings.Cut(m.Payload, "\n")
+				if from == s.me { // woken already
+					continue
+				}
+				for t := range strings.SplitSeq(topics, "\n") {
 					if t == allTopics {
 						s.hub.WakeAll()
 						break
