@@ -248,13 +248,17 @@ func newPagePolicy(sources map[string][]string, features ...string) pagePolicy {
 		{"manifest-src", "'self'"},
 		{"worker-src", "'self'"},
 		{"form-action", "'self'"},
+		{"frame-src", "'none'"},
 		{"frame-ancestors", "'none'"},
 		{"base-uri", "'none'"},
 	} {
 		if content.Len() > 0 {
 			content.WriteString("; ")
 		}
-		content.WriteString(d.directive + " " + d.sources)
+		content.WriteString(d.directive)
+		if d.sources != "'none'" || len(sources[d.directive]) == 0 { // 'none' stands alone
+			content.WriteString(" " + d.sources)
+		}
 		for _, source := range sources[d.directive] {
 			if source != "" && !strings.ContainsFunc(source, func(r rune) bool { return r <= ' ' || r > '~' || r == ';' || r == ',' }) {
 				content.WriteString(" " + source)

@@ -173,7 +173,7 @@ func TestHeaders(t *testing.T) {
 				"Cross-Origin-Opener-Policy": "same-origin", "Content-Type": "text/html; charset=utf-8",
 				"Permissions-Policy": "camera=(self), geolocation=(), microphone=(), payment=(), usb=()",
 				"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; media-src 'self'; connect-src 'self'; " +
-					"manifest-src 'self'; worker-src 'self'; form-action 'self' https://bank.example bankapp:; frame-ancestors 'none'; base-uri 'none'",
+					"manifest-src 'self'; worker-src 'self'; form-action 'self' https://bank.example bankapp:; frame-src 'none'; frame-ancestors 'none'; base-uri 'none'",
 			},
 		} {
 			resp, _ := do(t, "GET", g.url+path, "")

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,9 +39,12 @@ type Config struct {
 	Log     *slog.Logger         // default: slog.Default()
 	Metrics *prometheus.Registry // default: one of its own
 
-	// Ready says why no traffic should come here now; nil if it should. Default:
-	// always ready.
-	Ready func(context.Context) error
+	// Ready says why no traffic should come here now; nil if it should. What it says
+	// beside that is shown on the page to everybody. Default: always ready.
+	Ready func(context.Context) (map[string]any, error)
+
+	// MetricsFrom are the networks that may read /metrics, besides this machine.
+	MetricsFrom []netip.Prefix
 
 	RequestTime time.Duration // a handler's context ends after this; default 15 s
 	ReadTime    time.Duration // a request must have arrived within this; default 10 s
@@ -76,7 +81,8 @@ type Server struct {
 	publicOrigin   string
 	https          bool
 	proxies        []netip.Prefix
-	ready          func(context.Context) error
+	ready          func(context.Context) (map[string]any, error)
+	metricsFrom    []netip.Prefix
 	requestTime    time.Duration
 	leaveTime      time.Duration
 	maxConnections int
@@ -114,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Metrics = prometheus.NewRegistry()
 	}
 	if cfg.Ready == nil {
-		cfg.Ready = func(context.Context) error { return nil }
+		cfg.Ready = func(context.Context) (map[string]any, error) { return nil, nil }
 	}
 	if cfg.MaxConnections == 0 {
 		cfg.MaxConnections = 10_000
@@ -128,6 +134,7 @@ func New(cfg Config) (*Server, error) {
 		https:          public.Scheme == "https",
 		proxies:        cfg.TrustedProxies,
 		ready:          cfg.Ready,
+		metricsFrom:    cfg.MetricsFrom,
 		requestTime:    orElse(cfg.RequestTime, 15*time.Second),
 		leaveTime:      cfg.LeaveTime,
 		maxConnections: cfg.MaxConnections,
@@ -327,8 +334,8 @@ func (s *Server) healthz(c *fiber.Ctx) error {
 	return c.JSON(map[string]string{"status": "ok"})
 }
 
-// readyz answers 200 if traffic should come here. Why not is for the log: the
-// page is public.
+// readyz answers 200 if traffic should come here. Why not is for the log, as the page
+// is public; what the operator must be reminded of for ever is on it all the same.
 func (s *Server) readyz(c *fiber.Ctx) error {
 	select {
 	case <-s.leaving:
@@ -336,15 +343,26 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 		return c.JSON(map[string]string{"status": "stopping"})
 	default:
 	}
-	if err := s.ready(c.UserContext()); err != nil {
+	facts, err := s.ready(c.UserContext())
+	page := map[string]any{"status": "ready"}
+	maps.Copy(page, facts)
+	if err != nil {
 		callOf(c).err = err
+		page["status"] = "not ready"
 		c.Status(http.StatusServiceUnavailable)
-		return c.JSON(map[string]string{"status": "not ready"})
 	}
-	return c.JSON(map[string]string{"status": "ready"})
+	return c.JSON(page)
 }
 
-// metricsPage shows the registry to Prometheus.
+// metricsPage shows the registry to Prometheus, on this machine or where the operator
+// said. For anybody else there is no such page.
 func (s *Server) metricsPage() fiber.Handler {
-	return adaptor.HTTPHandler(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	show := adaptor.HTTPHandler(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}))
+	return func(c *fiber.Ctx) error {
+		from := callOf(c).from
+		if from.IsLoopback() || slices.ContainsFunc(s.metricsFrom, func(p netip.Prefix) bool { return p.Contains(from) }) {
+			return show(c)
+		}
+		return fiber.ErrNotFound
+	}
 }

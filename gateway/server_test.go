@@ -445,14 +445,14 @@ func TestServeTwice(t *testing.T) {
 
 func TestReadiness(t *testing.T) {
 	var problem atomic.Pointer[error]
-	g := startGateway(t, Config{Ready: func(context.Context) error {
+	g := startGateway(t, Config{Ready: func(context.Context) (map[string]any, error) {
 		if err := problem.Load(); err != nil {
-			return *err
+			return nil, *err
 		}
-		return nil
+		return map[string]any{"unsafe_store": "yes"}, nil
 	}}, nil)
-	if resp, _ := do(t, "GET", g.url+"/readyz", ""); resp.StatusCode != 200 {
-		t.Errorf("readyz %d", resp.StatusCode)
+	if resp, body := do(t, "GET", g.url+"/readyz", ""); resp.StatusCode != 200 || !strings.Contains(body, `"unsafe_store":"yes"`) {
+		t.Errorf("readyz %d %s", resp.StatusCode, body)
 	}
 	err := errors.New("dial tcp 10.0.0.7:6379: refused")
 	problem.Store(&err)

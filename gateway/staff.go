@@ -14,6 +14,7 @@ import (
 type Demo struct {
 	Code linking.Token
 	Key  string // of the till
+	Bank string // origin of the bank's pages, which the phone is led to
 }
 
 // frames are the origins that may frame a page: none, but for the demo its own.
@@ -54,7 +55,7 @@ func (a *api) demoPage(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	policy := newPagePolicy(map[string][]string{"frame-src": {"'self'"}})
+	policy := newPagePolicy(map[string][]string{"frame-src": {"'self'", a.demo.Bank}})
 	return a.render(c, "demo.html", policy, fiber.StatusOK, map[string]any{
 		"Merchant": m.Name, "Label": v.Label, "Grouped": v.Token.Grouped(), "URL": a.svc.CodeURL(v.Token),
 		"QR":   base64.StdEncoding.EncodeToString(printing.SVG(qr, printing.SVGOptions{})),

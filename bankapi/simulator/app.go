@@ -131,8 +131,9 @@ func (s *Simulator) showApp(w http.ResponseWriter, status int, v appView) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	// No form-action: browsers hold it against the way back to the merchant too.
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+stylePolicy+"; base-uri 'none'; frame-ancestors 'none'")
+	// No form-action: browsers hold it against the way back to the merchant too. Frames
+	// are fine, as no money can be clicked away here: the demo shows a phone in one.
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+stylePolicy+"; base-uri 'none'")
 	w.WriteHeader(status)
 	appPage.Execute(w, v)
 }

@@ -129,7 +129,7 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 	if err := d.furnish(e.ctx, secret); err != nil {
 		return d, errors.Join(err, ln.Close(), d.stack.close(e.ctx))
 	}
-	if err := d.stack.mount(&gateway.Demo{Code: d.shop.Token, Key: d.facts.APIKey}); err != nil {
+	if err := d.stack.mount(&gateway.Demo{Code: d.shop.Token, Key: d.facts.APIKey, Bank: d.facts.BankURL}); err != nil {
 		return d, errors.Join(err, ln.Close(), d.stack.close(e.ctx))
 	}
 	d.stack.start(ln, !e.hooks.noSweep)

@@ -27,6 +27,7 @@ type serveCommand struct {
 	ACMEEmail      string        `help:"Where the certificate authority writes to." placeholder:"ADDRESS"`
 	ACMEDirectory  string        `help:"The authority's directory." placeholder:"URL" hidden:""`
 	TrustedProxies []string      `help:"Addresses or networks of the operator's own proxies." placeholder:"CIDR"`
+	MetricsFrom    []string      `help:"Addresses or networks that may read /metrics, besides this machine." placeholder:"CIDR"`
 	LeaveTime      time.Duration `help:"How long /readyz says no before connections are refused, when stopping." default:"0s"`
 	StopTime       time.Duration `help:"How long open requests and bank calls may take to finish, when stopping." default:"30s"`
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
@@ -38,7 +39,11 @@ func (c *serveCommand) Run(e *env) (err error) {
 	if _, err := publicOrigin(c.PublicURL); err != nil {
 		return err
 	}
-	proxies, err := prefixes(c.TrustedProxies)
+	proxies, err := prefixes("--trusted-proxies", c.TrustedProxies)
+	if err != nil {
+		return err
+	}
+	scrapers, err := prefixes("--metrics-from", c.MetricsFrom)
 	if err != nil {
 		return err
 	}
@@ -51,7 +56,7 @@ func (c *serveCommand) Run(e *env) (err error) {
 		return err
 	}
 	s, err := newStack(e.ctx, st, sealer, stackOptions{
-		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, leave: c.LeaveTime, hooks: e.hooks,
+		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, metricsFrom: scrapers, leave: c.LeaveTime, hooks: e.hooks,
 	}, log)
 	if err != nil {
 		return err
@@ -96,13 +101,13 @@ func (c *serveCommand) logger(e *env) *slog.Logger {
 	return slog.New(slog.NewTextHandler(e.notes, o))
 }
 
-func prefixes(list []string) (out []netip.Prefix, err error) {
+func prefixes(flag string, list []string) (out []netip.Prefix, err error) {
 	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			a, err := netip.ParseAddr(s)
 			if err != nil {
-				return nil, usageError("--trusted-proxies takes addresses or networks, such as 10.0.0.0/8")
+				return nil, usageError(flag + " takes addresses or networks, such as 10.0.0.0/8")
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}

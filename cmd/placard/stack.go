@@ -115,6 +115,7 @@ type stackOptions struct {
 	callbackURL string
 	proxies     []netip.Prefix
 	rails       map[string]bankapi.Rail
+	metricsFrom []netip.Prefix
 	leave       time.Duration
 	hooks       hooks
 }
@@ -148,7 +149,7 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 	}
 	s.gateway, err = gateway.New(gateway.Config{
 		PublicURL: o.publicURL, TrustedProxies: o.proxies, Log: log, Metrics: metrics, LeaveTime: o.leave,
-		Ready: func(ctx context.Context) error { _, err := s.ready(ctx); return err },
+		Ready: s.ready, MetricsFrom: o.metricsFrom,
 	})
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,7 +132,7 @@ func TestAFailedSyncIsNotGuessedAbout(t *testing.T) {
 		"Commit": s.Commit(t.Context(), c),
 		"Get":    func() error { _, err := s.Get(t.Context(), c.Writes[0].Key); return err }(),
 		"Span":   func() error { _, _, err := s.Span(t.Context(), 1, "m"); return err }(),
-		"Backup": func() error { _, err := s.Backup(os.Stderr); return err }(),
+		"Backup": func() error { _, err := s.Backup(io.Discard); return err }(),
 	} {
 		if !linking.IsKind(err, linking.Unavailable) {
 			t.Errorf("%s after a failed sync: %v", what, err)

@@ -109,6 +109,31 @@ func conflictWritesNothing(t *testing.T, s *subject) {
 	is(t, s, key("old"), 1, "1")
 	is(t, s, key("fresh"), 0, "")
 	logged(t, s, "m", 1, "first")
+	// Beside others that are made at the same time, perhaps in one transaction.
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			for j := range many(12) {
+				id := fmt.Sprintf("%d.%d", i, j)
+				if i%2 == 0 {
+					if err := s.Commit(t.Context(), commit(put(id, 0, ""))); err != nil {
+						t.Error(err)
+					}
+				} else if err := s.Commit(t.Context(), with(commit(put(id, 0, ""), wrong), "no")); !errors.Is(err, linking.ErrConflict) {
+					t.Errorf("got %v, want ErrConflict", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	for i := range 16 {
+		for j := range many(12) {
+			if v, want := get(t, s, key(fmt.Sprintf("%d.%d", i, j))).Version, uint64((i+1)%2); v != want {
+				t.Fatalf("record %d.%d is at version %d, want %d", i, j, v, want)
+			}
+		}
+	}
+	logged(t, s, "m", 1, "first")
 	same(t, "due", due(t, s, noon, 10), []string{"old"})
 	same(t, "list", list(t, s, linking.Listing{Shard: home, Kind: "c", Owner: "o", Limit: 10}), []string{"old"})
 }
@@ -172,6 +197,17 @@ func conflictLeavesID(t *testing.T, s *subject) {
 	c := with(commit(put("a", 1, "second")), "e")
 	conflicts(t, s, c)
 	conflicts(t, s, c)
+	var all sync.WaitGroup
+	for i := range 16 { // beside others that are made at the same time
+		all.Go(func() {
+			if i%2 == 0 {
+				must(t, s, commit(put(fmt.Sprint("beside", i), 0, "")))
+			} else if err := s.Commit(t.Context(), c); !errors.Is(err, linking.ErrConflict) {
+				t.Errorf("got %v, want ErrConflict", err)
+			}
+		})
+	}
+	all.Wait()
 	must(t, s, commit(put("a", 0, "first")))
 	must(t, s, c, c)
 	is(t, s, key("a"), 2, "second")
@@ -179,20 +215,21 @@ func conflictLeavesID(t *testing.T, s *subject) {
 }
 
 func bytesBelongToCaller(t *testing.T, s *subject) {
-	data, event := []byte("abc"), []byte("def")
+	was, said := strings.Repeat("abc", 1000), strings.Repeat("def", 1000)
+	data, event := []byte(was), []byte(said)
 	c := commit(linking.Write{Key: key("a"), Data: data})
 	c.Events = [][]byte{event}
 	must(t, s, c)
 	data[0], event[0] = 'X', 'X'
 	r := get(t, s, key("a"))
 	e := events(t, s, "m", 0, 9)[0]
-	if string(r.Data) != "abc" || string(e.Data) != "def" {
-		t.Fatalf("changed behind the store's back: %q, %q", r.Data, e.Data)
+	if string(r.Data) != was || string(e.Data) != said {
+		t.Fatalf("changed behind the store's back: %.9q, %.9q", r.Data, e.Data)
 	}
 	r.Data[1], e.Data[1] = 'Y', 'Y'
 	_ = append(r.Data, "overrun"...)
-	is(t, s, key("a"), 1, "abc")
-	logged(t, s, "m", 1, "def")
+	is(t, s, key("a"), 1, was)
+	logged(t, s, "m", 1, said)
 
 	// Readers at once get their own bytes, also if they asked for the same.
 	var all sync.WaitGroup
@@ -200,8 +237,8 @@ func bytesBelongToCaller(t *testing.T, s *subject) {
 		all.Go(func() {
 			for range 20 {
 				rs, err := s.Get(t.Context(), key("a"))
-				if err != nil || string(rs[0].Data) != "abc" {
-					t.Errorf("Get = %v, %v", rs, err)
+				if err != nil || string(rs[0].Data) != was {
+					t.Errorf("Get: %d records, not as they were written: %v", len(rs), err)
 					return
 				}
 				clear(rs[0].Data)

@@ -28,7 +28,7 @@ import (
 )
 
 // slow are tests that wait for real time to pass. A patch names them if it needs them.
-const slow = "Parted|Failover|MovingSlot|DeadMaster|OnCluster.*Lost|DoNothingTwiceOnCluster"
+const slow = "Parted|Failover|MovingSlot|OneDeadMaster|TwiceOnCluster"
 
 type fault struct {
 	backend string // bolt or redis
