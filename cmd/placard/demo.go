@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -275,6 +276,13 @@ func (d *demo) codes(key string) ([]json.RawMessage, error) {
 	if err := json.NewDecoder(resp.Body).Decode(&page); err != nil || resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the gateway does not list its codes: %s", resp.Status)
 	}
+	// In the order they were made, which their labels tell.
+	label := func(raw json.RawMessage) string {
+		var c struct{ Label string }
+		json.Unmarshal(raw, &c)
+		return c.Label
+	}
+	slices.SortStableFunc(page.Data, func(a, b json.RawMessage) int { return strings.Compare(label(a), label(b)) })
 	return page.Data, nil
 }
 
