@@ -119,7 +119,12 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run(fmt.Sprint(clients), func(b *testing.B) {
 			server := storetest.Redis(b)
 			s := open(b, server.URL())
-			bare := redis.NewClient(&redis.Options{Addr: server.Addr, PoolSize: 64})
+			options, err := redis.ParseURL(server.URL())
+			if err != nil {
+				b.Fatal(err)
+			}
+			options.PoolSize = 64
+			bare := redis.NewClient(options)
 			defer bare.Close()
 			commit := redis.NewScript(script)
 			var n atomic.Int64
@@ -159,7 +164,11 @@ func BenchmarkGet(b *testing.B) {
 				} else {
 					server := storetest.Redis(b)
 					url = server.URL()
-					bare = redis.NewClient(&redis.Options{Addr: server.Addr})
+					options, err := redis.ParseURL(url)
+					if err != nil {
+						b.Fatal(err)
+					}
+					bare = redis.NewClient(options)
 				}
 				defer bare.Close()
 				s := open(b, url)

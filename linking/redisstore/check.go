@@ -44,6 +44,7 @@ type finding struct {
 	refuse     bool
 	durability bool // a refusal an operator may override
 	passing    bool // a refusal at start; while running only a warning
+	readOnly   bool // no refusal, but nothing is written while it lasts
 }
 
 // verdict is everything found.
@@ -62,10 +63,10 @@ func (v verdict) refusals() (out []finding) {
 	return out
 }
 
-// later is what a running store stops writing on.
-func (v verdict) later() (out []finding) {
-	for _, f := range v.refusals() {
-		if !f.passing {
+// stops are what a running store does not write on.
+func (v verdict) stops() (out []finding) {
+	for _, f := range v.findings {
+		if f.refuse && !f.passing || f.readOnly {
 			out = append(out, f)
 		}
 	}
@@ -89,7 +90,7 @@ const (
 	mostSkew    = time.Minute
 )
 
-// judge says what is wrong with one server.
+// judgeServer says what is wrong with one server.
 func judgeServer(k kind, f facts, o Options) (v verdict) {
 	warn := func(format string, args ...any) {
 		v.findings = append(v.findings, finding{text: fmt.Sprintf(format, args...)})
@@ -107,6 +108,8 @@ func judgeServer(k kind, f facts, o Options) (v verdict) {
 
 	major, minor := versionOf(f.version)
 	switch {
+	case f.version == "":
+		durability("the Redis at %s tells neither what it is nor what it keeps: allow INFO", f.name)
 	case major < oldestMajor:
 		refuse("the Redis at %s is version %s: install 7.0 or newer", f.name, f.version)
 	case major == oldestMajor && minor < 2 && o.Replicas > 0:
@@ -133,15 +136,13 @@ func judgeServer(k kind, f facts, o Options) (v verdict) {
 	switch {
 	case f.aof == "0" || f.appendonly == "no":
 		durability("the Redis at %s keeps no append-only file and loses all since its last snapshot: set appendonly yes", f.name)
-	case f.aof == "" && f.appendonly == "":
-		durability("the Redis at %s does not tell whether it keeps what it acknowledges: allow CONFIG GET or INFO", f.name)
 	case f.appendfsync == "no":
 		durability("the Redis at %s never syncs its append-only file by itself: set appendfsync always", f.name)
 	case f.appendfsync == "everysec":
 		warn("the Redis at %s syncs its append-only file once a second: up to about 2 s of confirmed payments can vanish; set appendfsync always", f.name)
 	case f.appendfsync == "always" && f.noFsyncRewrite == "yes":
 		durability("the Redis at %s does not sync while it rewrites its append-only file: set no-appendfsync-on-rewrite no", f.name)
-	case f.noConfig:
+	case f.noConfig && f.version != "":
 		warn("the Redis at %s forbids CONFIG GET, so that its appendfsync is not known: have it set to always", f.name)
 	}
 	if f.policy != "noeviction" && f.policy != "" {
@@ -151,7 +152,8 @@ func judgeServer(k kind, f facts, o Options) (v verdict) {
 	case f.maxmemory == 0:
 		warn("the Redis at %s has no limit of memory and may be ended by the system when it runs out: set maxmemory", f.name)
 	case f.used >= f.maxmemory/10*9:
-		refuse("the Redis at %s has used %d of %d MB of memory: raise maxmemory; until then nothing is written", f.name, f.used>>20, f.maxmemory>>20)
+		v.findings = append(v.findings, finding{readOnly: true, text: fmt.Sprintf(
+			"the Redis at %s has used %d of %d MB of memory: raise maxmemory; until then nothing is written", f.name, f.used>>20, f.maxmemory>>20)})
 	case f.used >= f.maxmemory/4*3:
 		warn("the Redis at %s has used %d of %d MB of memory: raise maxmemory soon", f.name, f.used>>20, f.maxmemory>>20)
 	}
@@ -195,6 +197,8 @@ func versionOf(s string) (major, minor int) {
 	return major, minor
 }
 
+var errNoMaster = errors.New("the Cluster has no master")
+
 // facts asks every master.
 func (s *Store) facts(ctx context.Context) ([]facts, error) {
 	c, ok := s.others.(*redis.ClusterClient)
@@ -219,7 +223,7 @@ func (s *Store) facts(ctx context.Context) ([]facts, error) {
 		all = append(all, f)
 	}
 	if len(all) == 0 {
-		return nil, errors.New("the Cluster has no master")
+		return nil, errNoMaster
 	}
 	return all, nil
 }
@@ -228,7 +232,7 @@ func (s *Store) facts(ctx context.Context) ([]facts, error) {
 func ask(ctx context.Context, c *redis.Client, name string) (f facts, err error) {
 	f.name = name
 	info, err := c.Info(ctx).Result()
-	if err != nil && !isForbidden(err) {
+	if err != nil && !isForbidden(err, "info") {
 		return f, err
 	}
 	f.read(info)
@@ -240,7 +244,7 @@ func ask(ctx context.Context, c *redis.Client, name string) (f facts, err error)
 		switch {
 		case err == nil && got[setting] != "":
 			*at = got[setting]
-		case err != nil && !isForbidden(err):
+		case err != nil && !isForbidden(err, "config"):
 			return f, err
 		case err != nil:
 			f.noConfig = true
@@ -256,7 +260,7 @@ func ask(ctx context.Context, c *redis.Client, name string) (f facts, err error)
 	}
 	sent := time.Now()
 	at, err := c.Time(ctx).Result()
-	if err != nil && !isForbidden(err) {
+	if err != nil && !isForbidden(err, "time") {
 		return f, err
 	}
 	if err == nil {
@@ -266,9 +270,11 @@ func ask(ctx context.Context, c *redis.Client, name string) (f facts, err error)
 	return f, nil
 }
 
-// isForbidden reports whether a server answered that a command is not to be had.
-func isForbidden(err error) bool {
-	return redis.HasErrorPrefix(err, "NOPERM") || redis.HasErrorPrefix(err, "unknown command") || redis.HasErrorPrefix(err, "unknown subcommand")
+// isForbidden reports whether a server answered that a command is not to be had,
+// by its ACL or because it was renamed.
+func isForbidden(err error, command string) bool {
+	return redis.HasErrorPrefix(err, "NOPERM") ||
+		redis.HasErrorPrefix(err, "unknown command") && strings.Contains(strings.ToLower(err.Error()), "'"+command+"'")
 }
 
 func (f *facts) read(info string) {

@@ -13,7 +13,7 @@ func well() facts {
 }
 
 func TestWhatIsWrongWithAServer(t *testing.T) {
-	const refused, durability, passing, warned, fine = "refused", "durability", "passing", "warned", "fine"
+	const refused, durability, passing, readOnly, warned, fine = "refused", "durability", "passing", "read only", "warned", "fine"
 	for name, c := range map[string]struct {
 		change func(*facts)
 		kind   kind
@@ -21,26 +21,28 @@ func TestWhatIsWrongWithAServer(t *testing.T) {
 		want   string
 		says   string
 	}{
-		"all well":                     {change: func(f *facts) {}, want: fine},
-		"6.2":                          {change: func(f *facts) { f.version = "6.2.14" }, want: refused, says: "install 7.0"},
-		"8.0":                          {change: func(f *facts) { f.version = "8.0.1" }, want: fine},
-		"7.0 with replicas":            {change: func(f *facts) { f.version = "7.0.15" }, o: Options{Replicas: 1}, want: warned, says: "7.2"},
-		"a Sentinel":                   {change: func(f *facts) { f.mode = "sentinel" }, want: refused, says: "redis+sentinel://"},
-		"part of a Cluster":            {change: func(f *facts) { f.mode = "cluster" }, want: refused, says: "redis+cluster://"},
-		"no part of a Cluster":         {change: func(f *facts) { f.minReplicas = "1" }, kind: cluster, want: refused, says: "redis://"},
-		"a replica":                    {change: func(f *facts) { f.role = "slave" }, want: refused, says: "name its master"},
-		"loading":                      {change: func(f *facts) { f.loading = true }, want: refused, says: "wait"},
-		"no append-only file":          {change: func(f *facts) { f.aof, f.appendonly = "0", "no" }, want: durability, says: "appendonly yes"},
-		"no file, CONFIG forbidden":    {change: func(f *facts) { f.aof, f.appendonly, f.appendfsync, f.noConfig = "0", "", "", true }, want: durability, says: "appendonly yes"},
-		"a file, CONFIG forbidden":     {change: func(f *facts) { f.appendonly, f.appendfsync, f.noConfig = "", "", true }, want: warned, says: "always"},
-		"nothing told":                 {change: func(f *facts) { f.aof, f.appendonly, f.appendfsync, f.noConfig = "", "", "", true }, want: durability, says: "does not tell"},
+		"all well":                  {change: func(f *facts) {}, want: fine},
+		"6.2":                       {change: func(f *facts) { f.version = "6.2.14" }, want: refused, says: "install 7.0"},
+		"8.0":                       {change: func(f *facts) { f.version = "8.0.1" }, want: fine},
+		"7.0 with replicas":         {change: func(f *facts) { f.version = "7.0.15" }, o: Options{Replicas: 1}, want: warned, says: "7.2"},
+		"a Sentinel":                {change: func(f *facts) { f.mode = "sentinel" }, want: refused, says: "redis+sentinel://"},
+		"part of a Cluster":         {change: func(f *facts) { f.mode = "cluster" }, want: refused, says: "redis+cluster://"},
+		"no part of a Cluster":      {change: func(f *facts) { f.minReplicas = "1" }, kind: cluster, want: refused, says: "redis://"},
+		"a replica":                 {change: func(f *facts) { f.role = "slave" }, want: refused, says: "name its master"},
+		"loading":                   {change: func(f *facts) { f.loading = true }, want: refused, says: "wait"},
+		"no append-only file":       {change: func(f *facts) { f.aof, f.appendonly = "0", "no" }, want: durability, says: "appendonly yes"},
+		"no file, CONFIG forbidden": {change: func(f *facts) { f.aof, f.appendonly, f.appendfsync, f.noConfig = "0", "", "", true }, want: durability, says: "appendonly yes"},
+		"a file, CONFIG forbidden":  {change: func(f *facts) { f.appendonly, f.appendfsync, f.noConfig = "", "", true }, want: warned, says: "always"},
+		"nothing told": {change: func(f *facts) {
+			f.version, f.mode, f.aof, f.appendonly, f.appendfsync, f.noConfig = "", "", "", "", "", true
+		}, want: durability, says: "allow INFO"},
 		"never synced":                 {change: func(f *facts) { f.appendfsync = "no" }, want: durability, says: "appendfsync always"},
 		"synced each second":           {change: func(f *facts) { f.appendfsync = "everysec" }, want: warned, says: "appendfsync always"},
 		"not synced while rewriting":   {change: func(f *facts) { f.noFsyncRewrite = "yes" }, want: durability, says: "no-appendfsync-on-rewrite no"},
 		"eviction":                     {change: func(f *facts) { f.policy = "allkeys-lru" }, want: durability, says: "noeviction"},
 		"no limit of memory":           {change: func(f *facts) { f.maxmemory = 0 }, want: warned, says: "maxmemory"},
 		"memory at three quarters":     {change: func(f *facts) { f.used = f.maxmemory/4*3 + 1 }, want: warned, says: "soon"},
-		"memory nearly used up":        {change: func(f *facts) { f.used = f.maxmemory/10*9 + 1 }, want: refused, says: "nothing is written"},
+		"memory nearly used up":        {change: func(f *facts) { f.used = f.maxmemory/10*9 + 1 }, want: readOnly, says: "nothing is written"},
 		"file not written":             {change: func(f *facts) { f.aofWrite = "err" }, want: durability, says: "disk"},
 		"file not rewritten":           {change: func(f *facts) { f.aofRewrite = "err" }, want: passing, says: "BGREWRITEAOF"},
 		"snapshot not written":         {change: func(f *facts) { f.snapshot = "err" }, want: passing, says: "BGSAVE"},
@@ -59,6 +61,8 @@ func TestWhatIsWrongWithAServer(t *testing.T) {
 		got := fine
 		for _, x := range v.findings {
 			switch {
+			case x.readOnly:
+				got = readOnly
 			case !x.refuse:
 				got = warned
 			case x.passing:
@@ -78,7 +82,7 @@ func TestWhatIsWrongWithAServer(t *testing.T) {
 		if refuses := len(v.refusals()) > 0; refuses != (c.want == refused || c.want == durability || c.want == passing) {
 			t.Errorf("%s: refused at start: %v", name, refuses)
 		}
-		if stops := len(v.later()) > 0; stops != (c.want == refused || c.want == durability) {
+		if stops := len(v.stops()) > 0; stops != (c.want == refused || c.want == durability || c.want == readOnly) {
 			t.Errorf("%s: stops a running store: %v", name, stops)
 		}
 	}

@@ -46,12 +46,24 @@ func newGated(t *testing.T) *gated {
 	return g
 }
 
+// soon takes what a channel brings, but waits no longer than a test should.
+func soon[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("it never came: %s", what)
+		panic("unreachable")
+	}
+}
+
 // occupy has every worker hold a batch.
 func (g *gated) occupy(t *testing.T) {
 	t.Helper()
 	for range readWorkers {
 		go g.do(context.Background(), []linking.Key{keyOf("occupy")})
-		<-g.began
+		soon(t, "a batch", g.began)
 	}
 }
 
@@ -85,11 +97,11 @@ func TestReadsThatWaitTogetherAreSentTogether(t *testing.T) {
 		g.free <- struct{}{}
 	}
 	for range 50 {
-		if err := <-answers; err != nil {
+		if err := soon(t, "answers", answers); err != nil {
 			t.Error(err)
 		}
 	}
-	if names := <-g.began; len(names) != 50 {
+	if names := soon(t, "the next batch", g.began); len(names) != 50 {
 		t.Fatalf("50 reads that waited went in a batch of %d first", len(names))
 	}
 }
@@ -98,15 +110,15 @@ func TestAReadNeverJoinsABatchThatIsUnderWay(t *testing.T) {
 	g := newGated(t)
 	first := make(chan error)
 	go func() { _, err := g.do(t.Context(), []linking.Key{keyOf("a")}); first <- err }()
-	<-g.began
+	soon(t, "the batch", g.began)
 	second := make(chan error)
 	go func() { _, err := g.do(t.Context(), []linking.Key{keyOf("a")}); second <- err }()
-	if names := <-g.began; len(names) != 1 {
+	if names := soon(t, "the next batch", g.began); len(names) != 1 {
 		t.Fatalf("the second read asked for %v", names)
 	}
 	g.free <- struct{}{}
 	g.free <- struct{}{}
-	if err := errors.Join(<-first, <-second); err != nil {
+	if err := errors.Join(soon(t, "first", first), soon(t, "second", second)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -121,17 +133,17 @@ func TestAReadGivenUpIsNotSent(t *testing.T) {
 	go func() { _, err := g.do(t.Context(), []linking.Key{keyOf("stays")}); stays <- err }()
 	g.until(t, 2)
 	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
+	if err := soon(t, "gone", gone); !errors.Is(err, context.Canceled) {
 		t.Fatalf("given up: %v", err)
 	}
 	g.free <- struct{}{}
-	if names := <-g.began; len(names) != 1 || names[0] != "{01}c:stays" {
+	if names := soon(t, "the next batch", g.began); len(names) != 1 || names[0] != "{01}c:stays" {
 		t.Fatalf("sent: %v", names)
 	}
 	for range readWorkers {
 		g.free <- struct{}{}
 	}
-	if err := <-stays; err != nil {
+	if err := soon(t, "stays", stays); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,10 +184,10 @@ func TestOneReadsErrorIsNotAnothers(t *testing.T) {
 	for range readWorkers + 1 {
 		g.free <- struct{}{}
 	}
-	if err := <-bad; err == nil {
+	if err := soon(t, "bad", bad); err == nil {
 		t.Error("the bad read succeeded")
 	}
-	if err := <-good; err != nil {
+	if err := soon(t, "good", good); err != nil {
 		t.Errorf("the good read: %v", err)
 	}
 }
@@ -186,21 +198,21 @@ func TestCloseRefusesWhatWaitsAndFinishesWhatIsUnderWay(t *testing.T) {
 	under, waits := make(chan error, 1), make(chan error, 1)
 	g.free <- struct{}{} // one worker is free again, and takes this:
 	go func() { _, err := g.do(t.Context(), []linking.Key{keyOf("under way")}); under <- err }()
-	<-g.began
+	soon(t, "the batch", g.began)
 	go func() { _, err := g.do(t.Context(), []linking.Key{keyOf("waits")}); waits <- err }()
 	g.until(t, 1)
 	closed := make(chan struct{})
 	go func() { g.close(); close(closed) }()
-	if err := <-waits; !linking.IsKind(err, linking.Unavailable) {
+	if err := soon(t, "waits", waits); !linking.IsKind(err, linking.Unavailable) {
 		t.Fatalf("what waited: %v", err)
 	}
 	for range readWorkers {
 		g.free <- struct{}{}
 	}
-	if err := <-under; err != nil {
+	if err := soon(t, "under", under); err != nil {
 		t.Fatalf("what was under way: %v", err)
 	}
-	<-closed
+	soon(t, "closed", closed)
 	if _, err := g.do(t.Context(), []linking.Key{keyOf("late")}); !linking.IsKind(err, linking.Unavailable) {
 		t.Fatalf("after closing: %v", err)
 	}

@@ -161,7 +161,7 @@ func (s *Store) send(ctx context.Context, shard linking.Shard, script *script, d
 		to = s.commits
 	}
 	got, n, err := script.run(ctx, to, s.shards[shard].seen.Load(), doubt)
-	if got == moved || got == refused {
+	if got >= notSent { // it may be another's shard by now
 		s.reload(ctx)
 	}
 	return got, n, err
@@ -244,8 +244,7 @@ func (s *script) once(ctx context.Context, to redis.UniversalClient) (outcome, u
 	cmd := redis.NewSliceCmd(ctx, s.args...)
 	err := to.Process(ctx, cmd)
 	if err == nil {
-		got, n, err := s.answer(cmd.Val())
-		return got, n, err
+		return s.answer(cmd.Val())
 	}
 	switch sends := s.id.sends.Load(); {
 	case sends == 0:

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,7 +121,7 @@ func some(n int) int {
 }
 
 func TestLostRepliesDoNothingTwice(t *testing.T) {
-	server := storetest.Redis(t)
+	server := storetest.NewRedis(t, storetest.Durable()...)
 	proxy := storetest.NewProxy(t, server.Addr)
 	s := mustOpen(t, "redis://"+proxy.Addr, redisstore.Options{})
 	proxy.Set(bad)
@@ -167,12 +166,52 @@ func TestLostRepliesDoNothingTwiceOnCluster(t *testing.T) {
 }
 
 func TestRepliesThatComeTooLateDoNothingTwice(t *testing.T) {
-	server := storetest.Redis(t)
+	server := storetest.NewRedis(t, storetest.Durable()...)
 	proxy := storetest.NewProxy(t, server.Addr)
 	s := mustOpen(t, "redis://"+proxy.Addr, redisstore.Options{})
 	proxy.Set(storetest.Trouble{DelayReply: 0.05, Delay: 60 * time.Millisecond, LoseReply: 0.05})
 	defer proxy.Set(storetest.Trouble{})
 	onceEach(t, s, 16, some(64), proxy.Faults)
+}
+
+// TestReadsOverASlowNetworkSeeWhatWasAcknowledged: the answers of one handle take
+// their time, so that a read often begins while an older one is on its way. It
+// must not be given that one's answer.
+func TestReadsOverASlowNetworkSeeWhatWasAcknowledged(t *testing.T) {
+	server := storetest.NewRedis(t, storetest.Durable()...)
+	proxy := storetest.NewProxy(t, server.Addr)
+	w, r := mustOpen(t, server.URL(), redisstore.Options{}), mustOpen(t, "redis://"+proxy.Addr, redisstore.Options{})
+	proxy.Set(storetest.Trouble{DelayReply: 1, Delay: 3 * time.Millisecond})
+	defer proxy.Set(storetest.Trouble{})
+	var done atomic.Uint64
+	var stop atomic.Bool
+	var readers sync.WaitGroup
+	for range 12 {
+		readers.Go(func() {
+			for !stop.Load() {
+				time.Sleep(rand.N(3 * time.Millisecond)) // or all would begin together, and never while another's is under way
+				want := done.Load()
+				rs, err := r.Get(t.Context(), write("n", 0, "").Writes[0].Key)
+				if err != nil {
+					t.Errorf("Get: %v", err)
+					return
+				}
+				if rs[0].Version < want {
+					t.Errorf("read version %d after version %d was acknowledged", rs[0].Version, want)
+					return
+				}
+			}
+		})
+	}
+	for v := range uint64(some(2000)) {
+		if err := w.Commit(t.Context(), write("n", v, "")); err != nil {
+			t.Errorf("Commit: %v", err)
+			break
+		}
+		done.Store(v + 1)
+	}
+	stop.Store(true)
+	readers.Wait()
 }
 
 // TestADeadRedisIsToldInTime: nobody waits without limit, and what was not sent is
@@ -314,111 +353,10 @@ func TestKillLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-// back swaps in what a server kept at an earlier time.
-func back(t *testing.T, server *storetest.RedisServer, change func()) {
-	t.Helper()
-	kept := filepath.Join(t.TempDir(), "kept")
-	if err := os.CopyFS(kept, os.DirFS(filepath.Join(server.Dir, "appendonlydir"))); err != nil {
-		t.Fatal(err)
-	}
-	change()
-	server.Kill()
-	if err := os.RemoveAll(filepath.Join(server.Dir, "appendonlydir")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(filepath.Join(server.Dir, "appendonlydir"), os.DirFS(kept)); err != nil {
-		t.Fatal(err)
-	}
-	server.Start(t)
-}
-
-func TestAStoreThatWentBackInTimeIsNoticedAtOnce(t *testing.T) {
-	read := func(s *redisstore.Store, shard linking.Shard) error {
-		_, err := s.Get(t.Context(), linking.Key{Shard: shard, Kind: "c", ID: "a"})
-		return err
-	}
-	for name, first := range map[string]func(s *redisstore.Store) error{
-		"Get":    func(s *redisstore.Store) error { return read(s, 3) },
-		"Commit": func(s *redisstore.Store) error { return s.Commit(t.Context(), write("new", 0, "x")) },
-		"List": func(s *redisstore.Store) error {
-			_, err := s.List(t.Context(), linking.Listing{Shard: 3, Kind: "c", Owner: "o", Limit: 1})
-			return err
-		},
-		"Due":    func(s *redisstore.Store) error { _, err := s.Due(t.Context(), 3, time.Now(), 1); return err },
-		"Events": func(s *redisstore.Store) error { _, err := s.Events(t.Context(), 3, "m", 0, 1); return err },
-		"Span":   func(s *redisstore.Store) error { _, _, err := s.Span(t.Context(), 3, "m"); return err },
-	} {
-		t.Run(name, func(t *testing.T) {
-			server := storetest.NewRedis(t, storetest.Durable()...)
-			s := mustOpen(t, server.URL(), redisstore.Options{})
-			other := write("a", 0, "x")
-			other.Shard, other.Writes[0].Shard = 4, 4
-			for _, c := range []linking.Commit{write("a", 0, "x"), other} {
-				if err := s.Commit(t.Context(), c); err != nil {
-					t.Fatal(err)
-				}
-			}
-			back(t, server, func() {
-				if err := s.Commit(t.Context(), write("a", 1, "lost")); err != nil {
-					t.Fatal(err)
-				}
-			})
-			if err := first(s); !errors.Is(err, linking.ErrRolledBack) {
-				t.Fatalf("the first question after a rollback: %v", err)
-			}
-			// It stays so, and for the shard that is behind only.
-			for range 2 {
-				if err := read(s, 3); !errors.Is(err, linking.ErrRolledBack) {
-					t.Fatalf("Get: %v", err)
-				}
-				if err := s.Commit(t.Context(), write("a", 1, "x")); !errors.Is(err, linking.ErrRolledBack) {
-					t.Fatalf("Commit: %v", err)
-				}
-			}
-			if err := read(s, 4); err != nil {
-				t.Fatalf("another shard: %v", err)
-			}
-			if h := s.Health(t.Context()); len(h.Lost) != 1 || h.Lost[0] != 3 {
-				t.Fatalf("health: %+v", h)
-			}
-			s.AcceptRollback()
-			if err := s.Commit(t.Context(), write("a", 1, "x")); err != nil {
-				t.Fatalf("after the operator looked: %v", err)
-			}
-			if h := s.Health(t.Context()); len(h.Lost) != 0 || !h.Ready {
-				t.Fatalf("health: %+v", h)
-			}
-		})
-	}
-}
-
-func TestAnEmptiedStoreIsNoticedAtOnce(t *testing.T) {
-	server := storetest.NewRedis(t, storetest.Durable()...)
-	s := mustOpen(t, server.URL(), redisstore.Options{})
-	id, err := s.Init(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Commit(t.Context(), write("a", 0, "x")); err != nil {
-		t.Fatal(err)
-	}
-	server.Must(t, "FLUSHALL")
-	if _, err := s.Get(t.Context(), write("a", 0, "").Writes[0].Key); !errors.Is(err, linking.ErrRolledBack) {
-		t.Fatalf("Get: %v", err)
-	}
-	s.LookNow()
-	if h := s.Health(t.Context()); h.Ready || !strings.Contains(h.Problem, id) {
-		t.Fatalf("health: %+v", h)
-	}
-	if _, err := redisstore.Open(t.Context(), server.URL(), redisstore.Options{StoreID: id}); err == nil {
-		t.Fatal("an emptied store was opened as if it were new")
-	}
-}
-
-// TestWakesCrossProcessesAgainAfterALoss: a subscriber whose connection was lost
+// TestALostSubscriptionWakesEverybodyWhenItIsBack: a subscriber whose connection was lost
 // wakes everybody when it is back, since it cannot know what it missed.
 func TestALostSubscriptionWakesEverybodyWhenItIsBack(t *testing.T) {
-	server := storetest.Redis(t)
+	server := storetest.NewRedis(t, storetest.Durable()...)
 	proxy := storetest.NewProxy(t, server.Addr)
 	s := mustOpen(t, "redis://"+proxy.Addr, redisstore.Options{})
 	w := s.Watch(linking.RecordTopic(write("never written", 0, "").Writes[0].Key))
@@ -438,7 +376,6 @@ func TestALostSubscriptionWakesEverybodyWhenItIsBack(t *testing.T) {
 	}
 }
 
-// TestMoreNewsThanFitWakeEverybody is about a hint that must not be lost for long.
 func TestOneWakeComesForManyCommits(t *testing.T) {
 	server := storetest.Redis(t)
 	a, b := mustOpen(t, server.URL(), redisstore.Options{}), mustOpen(t, server.URL(), redisstore.Options{})

@@ -182,21 +182,25 @@ func (s *Store) lookAgain() {
 func (s *Store) lookNow() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	var now problems
 	all, err := s.facts(ctx)
 	if err != nil {
 		return // it does not answer: every call says so by itself, and Health asks
 	}
-	v := judgeAll(s.at.kind, all, s.o)
-	for _, f := range v.later() {
-		if !(f.durability && s.o.AllowUnsafe) {
-			now.write = f.text
-		}
-	}
+	foreign := ""
 	if known := s.identity.Load(); known != nil {
 		if id, err := s.Identity(ctx); err == nil && id != *known {
-			now.read = fmt.Sprintf("the Redis at %s holds the store %q now, and this gateway works for %q: it lost everything, or was exchanged", s.at, id, *known)
-			now.write = now.read
+			foreign = fmt.Sprintf("the Redis at %s holds the store %q now, and this gateway works for %q: it lost everything, or was exchanged", s.at, id, *known)
+		}
+	}
+	s.note(judgeAll(s.at.kind, all, s.o), foreign)
+}
+
+// note keeps what was found: what stops the store, and what people should know.
+func (s *Store) note(v verdict, foreign string) {
+	now := problems{read: foreign, write: foreign}
+	for _, f := range v.stops() {
+		if !(f.durability && s.o.AllowUnsafe) && now.write == "" {
+			now.write = f.text
 		}
 	}
 	old := s.problems.Swap(&now)
@@ -204,7 +208,11 @@ func (s *Store) lookNow() {
 		s.log.Error("the store must not be used as it is", "problem", now.write)
 	}
 	warnings := v.warnings()
-	s.warnings.Store(&warnings)
+	if known := s.warnings.Swap(&warnings); known == nil || !slices.Equal(*known, warnings) {
+		for _, w := range warnings {
+			s.log.Warn("the store", "warning", w)
+		}
+	}
 	if v.replicas > 0 {
 		s.guard.expect()
 	}

@@ -60,11 +60,7 @@ func (s *Store) begin(ctx context.Context) error {
 		overridden = true
 		s.log.Warn("a refusal of the store was overridden", "refusal", f.text)
 	}
-	warnings := v.warnings()
-	s.warnings.Store(&warnings)
-	for _, w := range warnings {
-		s.log.Warn("the store", "warning", w)
-	}
+	s.note(v, "")
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
@@ -74,10 +70,17 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := s.markUnsafe(ctx, overridden); err != nil {
 		return err
 	}
+	if c, ok := s.reads.(*redis.ClusterClient); ok {
+		// Who has which slot is asked for now, and not by the first reader, who might
+		// happen on a master that is silent.
+		if _, err := c.MasterForKey(ctx, identityKey); err != nil {
+			return s.unreachable(err)
+		}
+	}
 	if err := s.startWatching(ctx); err != nil {
 		return err
 	}
-	if v.replicas > 0 || s.o.Replicas > 0 {
+	if s.o.Replicas > 0 {
 		s.guard.expect()
 	}
 	s.background.Go(s.beat)
@@ -92,7 +95,9 @@ func (s *Store) unreachable(err error) error {
 		return fmt.Errorf("the Redis at %s does not accept our name and password: correct the store's URL: %w", s.at, err)
 	case strings.Contains(text, "cluster support disabled"):
 		return fmt.Errorf("the Redis at %s is no part of a Cluster: write redis://host", s.at)
-	case s.at.kind == sentinel && strings.Contains(text, "sentinel"):
+	case errors.Is(err, errNoMaster) || redis.HasErrorPrefix(err, "CLUSTERDOWN"):
+		return fmt.Errorf("the Cluster at %s does not work: mend it first (redis-cli --cluster check): %w", s.at, err)
+	case s.at.kind == sentinel && strings.Contains(strings.ToLower(text), "sentinel"):
 		return fmt.Errorf("no Sentinel at %s knows the master %q: correct the store's URL, or start them: %w", strings.Join(s.at.addrs, ","), s.at.master, err)
 	case strings.Contains(text, "tls:") || strings.Contains(text, "x509:"):
 		return fmt.Errorf("the Redis at %s cannot be reached over TLS: correct its certificate or the authority in the store's URL (?ca=FILE): %w", s.at, err)
@@ -152,10 +157,27 @@ func (s *Store) canary(ctx context.Context) error {
 			return s.unreachable(err)
 		}
 		if err := try(ctx, m.commits, tag); err != nil {
-			return fmt.Errorf("the Redis at %s cannot make commits: %w", m.name, err)
+			return fmt.Errorf("the Redis at %s cannot make commits; %s: %w", m.name, remedy(err), err)
 		}
 	}
 	return nil
+}
+
+// remedy says what to change where a server refuses the commit script.
+func remedy(err error) string {
+	switch {
+	case redis.HasErrorPrefix(err, "OOM"):
+		return "its memory is used up: raise maxmemory"
+	case redis.HasErrorPrefix(err, "NOREPLICAS"):
+		return "fewer replicas follow it than min-replicas-to-write demands: start them, or lower it"
+	case redis.HasErrorPrefix(err, "NOPERM"):
+		return "its ACL forbids what a store needs: give our user ~* &placard:* +@all -@dangerous +info +config|get"
+	case redis.HasErrorPrefix(err, "MISCONF"):
+		return "it cannot write to its disk: look at its log"
+	case redis.HasErrorPrefix(err, "READONLY"):
+		return "it became a replica meanwhile: name its master"
+	}
+	return "see that it is Redis 7.0 or newer itself, and nothing that answers in its place"
 }
 
 // scratch finds a hash tag of nobody's on one master.

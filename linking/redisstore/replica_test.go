@@ -148,7 +148,12 @@ func TestAFailoverLosesNothingUnnoticed(t *testing.T) {
 	all.Wait()
 	for w := range acknowledged {
 		k := linking.Key{Shard: linking.Shard(w), Kind: "c", ID: "n"}
-		rs, err := s.Get(t.Context(), k)
+		var rs []linking.Record
+		var err error
+		storetest.Eventually(t, "reads are answered again", func() bool {
+			rs, err = s.Get(t.Context(), k)
+			return !linking.IsKind(err, linking.Unavailable)
+		})
 		if errors.Is(err, linking.ErrRolledBack) {
 			t.Logf("shard %v went back, and says so", k.Shard)
 			continue
@@ -245,6 +250,60 @@ func TestAMovingSlotDelaysAndLosesNothing(t *testing.T) {
 		t.Errorf("a false alarm: %+v", h)
 	}
 	t.Logf("%d commits while the slot moved, the slowest took %s", sum, time.Duration(slowest.Load()).Round(time.Millisecond))
+}
+
+// TestAClusterFailoverLosesNothingUnnoticed kills a master of a Cluster that has a
+// replica.
+func TestAClusterFailoverLosesNothingUnnoticed(t *testing.T) {
+	t.Parallel()
+	nodes := storetest.NewRedisCluster(t)
+	s := mustOpen(t, storetest.ClusterURL(nodes), redisstore.Options{Replicas: -1})
+	const shard = linking.Shard(3)
+	var master *storetest.RedisServer
+	for _, n := range nodes {
+		if _, err := n.Do("GET", "{"+shard.String()+"}n"); err == nil {
+			master = n
+		}
+	}
+	replica := storetest.NewRedis(t, settings("cluster-enabled", "yes", "cluster-node-timeout", "2000", "cluster-config-file", "nodes.conf", "cluster-replica-validity-factor", "0")...)
+	host, port, _ := strings.Cut(master.Addr, ":")
+	bus := master.Must(t, "CONFIG", "GET", "cluster-port").([]any)[1].(string)
+	replica.Must(t, "CLUSTER", "MEET", host, port, bus)
+	storetest.Eventually(t, "all nodes know each other", func() bool {
+		for _, n := range append(nodes, replica) {
+			if !strings.Contains(n.Must(t, "CLUSTER", "INFO").(string), "cluster_known_nodes:4") {
+				return false
+			}
+		}
+		return true
+	})
+	master.Must(t, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
+	replica.Must(t, "CLUSTER", "REPLICATE", master.Must(t, "CLUSTER", "MYID").(string))
+	storetest.Eventually(t, "the replica follows", func() bool {
+		return strings.Contains(replica.Must(t, "INFO", "replication").(string), "master_link_status:up")
+	})
+	commit := func(v uint64) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		return s.Commit(ctx, write("n", v, "x"))
+	}
+	for v := range uint64(50) {
+		if err := commit(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	master.Kill()
+	killed := time.Now()
+	err := commit(50)
+	t.Logf("the next commit took %s: %v", time.Since(killed).Round(10*time.Millisecond), err)
+	switch rs, readErr := s.Get(t.Context(), write("n", 0, "").Writes[0].Key); {
+	case errors.Is(err, linking.ErrRolledBack):
+		if !errors.Is(readErr, linking.ErrRolledBack) {
+			t.Errorf("Get after the alarm: %v", readErr)
+		}
+	case err != nil || readErr != nil || rs[0].Version != 51:
+		t.Errorf("after the failover: %v, %v, %v", err, rs, readErr)
+	}
 }
 
 // TestOneDeadMasterIsNotTheOthersTrouble: the other two thirds of a Cluster go on.

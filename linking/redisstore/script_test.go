@@ -14,9 +14,14 @@ import (
 	"placard/linking/storetest"
 )
 
-func client(t *testing.T, addr string) *redis.Client {
+func client(t *testing.T, url string) *redis.Client {
 	t.Helper()
-	c := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.MaxRetries, o.DialerRetries = -1, 1
+	c := redis.NewClient(o)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -33,7 +38,7 @@ func run(t *testing.T, c redis.UniversalClient, commit linking.Commit, seen uint
 }
 
 func TestTheScriptComparesTheCounter(t *testing.T) {
-	c := client(t, storetest.Redis(t).Addr)
+	c := client(t, storetest.Redis(t).URL())
 	for i := range 3 {
 		if got, err := run(t, c, aCommit("a", uint64(i)), uint64(i), false); got != applied {
 			t.Fatalf("outcome %d: %v", got, err)
@@ -54,7 +59,7 @@ func TestTheScriptComparesTheCounter(t *testing.T) {
 // TestACommitRefusedInDoubtNeverApplies is the copy that comes late: by then the
 // record is back at the version it names.
 func TestACommitRefusedInDoubtNeverApplies(t *testing.T) {
-	c := client(t, storetest.Redis(t).Addr)
+	c := client(t, storetest.Redis(t).URL())
 	commit := aCommit("a", 0)
 	if got, _ := run(t, c, aCommit("a", 0), 0, false); got != applied {
 		t.Fatal("the competitor was not faster")
@@ -76,7 +81,7 @@ func TestACommitRefusedInDoubtNeverApplies(t *testing.T) {
 // the event log: XADD fails, and must be the first to be tried.
 func TestAScriptThatCannotAppendWritesNothing(t *testing.T) {
 	server := storetest.Redis(t)
-	c := client(t, server.Addr)
+	c := client(t, server.URL())
 	server.Must(t, "XADD", shardNames[1].log("m"), "7-7", "foreign", "entry")
 	before := server.Must(t, "DBSIZE")
 	commit := aCommit("a", 0)
@@ -91,7 +96,7 @@ func TestAScriptThatCannotAppendWritesNothing(t *testing.T) {
 
 func TestAScriptRedisForgotIsSentAgain(t *testing.T) {
 	server := storetest.Redis(t)
-	c := client(t, server.Addr)
+	c := client(t, server.URL())
 	if got, err := run(t, c, aCommit("a", 0), 0, false); got != applied {
 		t.Fatalf("outcome %d: %v", got, err)
 	}
@@ -105,7 +110,7 @@ func TestAScriptRedisForgotIsSentAgain(t *testing.T) {
 // test can bring about: nothing may be written, and that must be known.
 func TestRefusalsAreTold(t *testing.T) {
 	server := storetest.NewRedis(t, storetest.Durable()...)
-	c := client(t, server.Addr)
+	c := client(t, server.URL())
 	if got, err := run(t, c, aCommit("a", 0), 0, false); got != applied {
 		t.Fatalf("outcome %d: %v", got, err)
 	}
@@ -140,10 +145,10 @@ func TestACommitThatDidNotLeaveIsKnownNotToHaveHappened(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if got, err := run(t, client(t, l.Addr().String()), aCommit("a", 0), 0, false); got != notSent || !passing(got, err) {
+	if got, err := run(t, client(t, "redis://"+l.Addr().String()), aCommit("a", 0), 0, false); got != notSent || !passing(got, err) {
 		t.Errorf("nobody listens: outcome %d, %v", got, err)
 	}
-	c := client(t, storetest.Redis(t).Addr)
+	c := client(t, storetest.Redis(t).URL())
 	c.Close()
 	if got, err := run(t, c, aCommit("a", 0), 0, false); got != notSent || passing(got, err) {
 		t.Errorf("closed client: outcome %d, %v", got, err)
@@ -151,12 +156,12 @@ func TestACommitThatDidNotLeaveIsKnownNotToHaveHappened(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	commit := aCommit("a", 0)
-	got, _, err := newScript(&shardNames[1], &commit).run(ctx, client(t, storetest.Redis(t).Addr), 0, false)
+	got, _, err := newScript(&shardNames[1], &commit).run(ctx, client(t, storetest.Redis(t).URL()), 0, false)
 	if got != notSent {
 		t.Errorf("ended context: outcome %d, %v", got, err)
 	}
 	locked := storetest.NewRedis(t, append(storetest.Durable(), "requirepass", "x")...)
-	if got, err := run(t, client(t, locked.Addr), aCommit("a", 0), 0, false); got != refused && got != notSent || passing(got, err) {
+	if got, err := run(t, client(t, locked.URL()), aCommit("a", 0), 0, false); got != refused && got != notSent || passing(got, err) {
 		t.Errorf("no password: outcome %d, %v", got, err)
 	}
 }
@@ -164,7 +169,7 @@ func TestACommitThatDidNotLeaveIsKnownNotToHaveHappened(t *testing.T) {
 func TestACommitWithoutAnAnswerIsOpen(t *testing.T) {
 	server := storetest.NewRedis(t, storetest.Durable()...)
 	proxy := storetest.NewProxy(t, server.Addr)
-	c := client(t, proxy.Addr)
+	c := client(t, "redis://"+proxy.Addr)
 	if got, err := run(t, c, aCommit("warm", 0), 0, false); got != applied {
 		t.Fatalf("outcome %d: %v", got, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -60,10 +61,12 @@ func TestUnsafeSettingsAreRefused(t *testing.T) {
 		{name: "a password we do not have", settings: settings("requirepass", "s3cret"), want: refused, says: "password"},
 		{name: "a password we have", settings: settings("requirepass", "s3cret"), url: "redis://:s3cret@ADDR", want: opened},
 		{name: "a user of its own", settings: settings("user", "placard on >s3cret ~* &placard:* +@all"), url: "redis://placard:s3cret@ADDR", want: opened},
+		{name: "a user with what a store needs", settings: settings("user", "placard on >s3cret ~* &placard:* +@all -@dangerous +info +config|get"), url: "redis://placard:s3cret@ADDR", want: opened},
+		{name: "INFO forbidden", settings: settings("user", "default on nopass ~* &* +@all -info -config"), want: overridable, says: "allow INFO"},
 		{name: "another database", settings: settings(), url: "redis://ADDR/5", want: opened},
 		{name: "replicas demanded that are not there", settings: settings("min-replicas-to-write", "1"), want: refused, says: "NOREPLICAS"},
 		{name: "part of a Cluster", settings: settings("cluster-enabled", "yes"), want: refused, says: "redis+cluster://"},
-		{name: "a Cluster without slots", settings: settings("cluster-enabled", "yes"), url: "redis+cluster://ADDR", want: refused, says: ""},
+		{name: "a Cluster without slots", settings: settings("cluster-enabled", "yes"), url: "redis+cluster://ADDR", want: refused, says: "mend it"},
 		{name: "no Cluster", settings: settings(), url: "redis+cluster://ADDR", want: refused, says: "redis://"},
 		{name: "a Redis where a Sentinel should be", settings: settings(), url: "redis+sentinel://ADDR/shop", want: refused, says: "shop"},
 		{name: "empty where a store was expected", settings: settings(), o: redisstore.Options{StoreID: "OURS"}, want: refused, says: "restore its backup"},
@@ -83,6 +86,7 @@ func TestUnsafeSettingsAreRefused(t *testing.T) {
 				t.Fatalf("Open: %v, want %s", err, c.want)
 			}
 			if err != nil {
+				t.Log(err)
 				if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "\n") {
 					t.Errorf("refused with %q, which should say %q", err, c.says)
 				}
@@ -222,6 +226,34 @@ func TestSettingsThatTurnUnsafeStopCommits(t *testing.T) {
 	}
 	if err := s.Commit(t.Context(), write("a", 0, "x")); err != nil {
 		t.Fatalf("with safe settings again: %v", err)
+	}
+}
+
+// TestMemoryNearlyUsedUpStopsCommitsOnly: what is there is still shown, and nothing is added.
+func TestMemoryNearlyUsedUpStopsCommitsOnly(t *testing.T) {
+	server := storetest.NewRedis(t, settings("maxmemory", "2gb")...)
+	s := mustOpen(t, server.URL(), redisstore.Options{})
+	if err := s.Commit(t.Context(), write("a", 0, "x")); err != nil {
+		t.Fatal(err)
+	}
+	server.Must(t, "CONFIG", "SET", "maxmemory", strconv.Itoa(usedMemory(t, server)*100/94))
+	late := mustOpen(t, server.URL(), redisstore.Options{})
+	s.LookNow()
+	for _, s := range []*redisstore.Store{s, late} {
+		if err := s.Commit(t.Context(), write("a", 1, "x")); !linking.IsKind(err, linking.Unavailable) {
+			t.Errorf("Commit: %v", err)
+		}
+		if v := version(t, s, "a"); v != 1 {
+			t.Errorf("version %d", v)
+		}
+		if h := s.Health(t.Context()); h.Ready || !strings.Contains(h.Problem, "raise maxmemory") {
+			t.Errorf("health: %+v", h)
+		}
+	}
+	server.Must(t, "CONFIG", "SET", "maxmemory", "2gb")
+	s.LookNow()
+	if err := s.Commit(t.Context(), write("a", 1, "x")); err != nil {
+		t.Error(err)
 	}
 }
 

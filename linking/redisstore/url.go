@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -201,17 +202,18 @@ const (
 // connect makes a client with a pool of its own.
 func (t *target) connect(pool int) redis.UniversalClient {
 	off := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	addrs := slices.Clone(t.addrs) // a Cluster client appends to it
 	switch t.kind {
 	case cluster:
 		return redis.NewClusterClient(&redis.ClusterOptions{
-			Addrs: t.addrs, Username: t.user, Password: t.password, TLSConfig: t.tls, Protocol: 2,
+			Addrs: addrs, Username: t.user, Password: t.password, TLSConfig: t.tls, Protocol: 2,
 			MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
 			ContextTimeoutEnabled: true, PoolSize: pool, MaxActiveConns: pool, PipelinePoolSize: -1,
 			DisableIdentity: true, DisableRoutingPolicies: true, MaintNotificationsConfig: off,
 		})
 	case sentinel:
 		return redis.NewFailoverClient(&redis.FailoverOptions{
-			MasterName: t.master, SentinelAddrs: t.addrs, SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPassword,
+			MasterName: t.master, SentinelAddrs: addrs, SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPassword,
 			Username: t.user, Password: t.password, DB: t.db, TLSConfig: t.tls, Protocol: 2,
 			MaxRetries: -1, DialTimeout: dialTimeout, DialerRetries: 1, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
 			ContextTimeoutEnabled: true, PoolSize: pool, MaxActiveConns: pool, PipelinePoolSize: -1,

@@ -63,8 +63,9 @@ func Redis(t testing.TB) *RedisServer {
 			}
 			shared.server = &RedisServer{Addr: parsed.Host, url: u}
 		} else {
-			shared.server = &RedisServer{settings: Durable()}
-			shared.server.Start(t)
+			server := &RedisServer{settings: Durable()}
+			server.Start(t)
+			shared.server = server
 		}
 	}
 	shared.server.Empty(t)
@@ -204,6 +205,7 @@ func (r *RedisServer) Start(t testing.TB) {
 		}
 		if !fresh || try == 5 { // the port may have been taken by somebody else meanwhile
 			log, _ := os.ReadFile(filepath.Join(r.Dir, "log"))
+			os.RemoveAll(r.Dir)
 			t.Fatalf("redis-server: %v\n%s", err, log[max(0, len(log)-2000):])
 		}
 	}

@@ -194,7 +194,7 @@ func (f *fault) try(module, dir string) error {
 	}
 	for _, args := range rounds {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-		tests := exec.CommandContext(ctx, "./tests", append(args, "-test.short", "-test.failfast", "-test.timeout=90s")...)
+		tests := exec.CommandContext(ctx, "./tests", append(args, "-test.short", "-test.failfast", "-test.timeout=60s")...)
 		tests.Dir = pkg
 		out, err := tests.CombinedOutput()
 		cancel()
