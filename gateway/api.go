@@ -21,6 +21,7 @@ type api struct {
 	pages   *template.Template
 	build   Build
 	demo    *Demo
+	agents  agents
 	unknown *limiter // slows down who asks for codes that do not exist
 }
 
@@ -227,6 +228,21 @@ func codeParam(c *fiber.Ctx) (linking.Token, error) {
 		return t, nil
 	}
 	return "", &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "There is no such code."}
+}
+
+// tokenParam reads the token of a payer's address; false: no code can have it.
+func tokenParam(c *fiber.Ctx) (linking.Token, bool) {
+	s, err := pathParam(c, "token")
+	if err != nil {
+		return "", false
+	}
+	return linking.ParseToken(s)
+}
+
+// secretParam reads the secret of a request's own page; empty: nobody can have it.
+func secretParam(c *fiber.Ctx) string {
+	s, _ := pathParam(c, "secret")
+	return s
 }
 
 // extend gives a call that waits for something d from now on. Once somebody waits for

@@ -106,7 +106,7 @@ func (a *api) getCode(c *fiber.Ctx, who linking.Caller) error {
 }
 
 type codePatch struct {
-	Label    *string           `json:"label" validate:"omitempty,max=100"`
+	Label    *string           `json:"label" validate:"omitempty,text,max=100"`
 	Outlet   *string           `json:"outlet" validate:"omitempty,max=40"`
 	Metadata map[string]string `json:"metadata" validate:"max=20,dive,keys,printable,max=40,endkeys,text,max=500"`
 	Status   *string           `json:"status" validate:"omitempty,oneof=active void lost retired"`
@@ -133,7 +133,7 @@ func (a *api) patchCode(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if p.IfMatch, err = ifMatch(c); err != nil {
 		return nil, err
 	}
-	return a.codeAnswer(c, who, http.StatusOK, func() (*linking.Code, error) { return a.svc.PatchCode(c.UserContext(), who, id, p) })
+	return a.codeAnswer(c, who, http.StatusOK, func() (linking.CodeView, error) { return a.svc.PatchCode(c.UserContext(), who, id, p) })
 }
 
 func (a *api) replaceCode(c *fiber.Ctx, who linking.Caller) (any, error) {
@@ -141,11 +141,11 @@ func (a *api) replaceCode(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.codeAnswer(c, who, http.StatusCreated, func() (*linking.Code, error) { return a.svc.ReplaceCode(c.UserContext(), who, id) })
+	return a.codeAnswer(c, who, http.StatusCreated, func() (linking.CodeView, error) { return a.svc.ReplaceCode(c.UserContext(), who, id) })
 }
 
 // codeAnswer runs a change of a code that is one commit, with its answer in it.
-func (a *api) codeAnswer(c *fiber.Ctx, who linking.Caller, status int, change func() (*linking.Code, error)) (any, error) {
+func (a *api) codeAnswer(c *fiber.Ctx, who linking.Caller, status int, change func() (linking.CodeView, error)) (any, error) {
 	shown := func(v linking.CodeView) *answer {
 		n := &answer{status: status, body: a.viewCode(v), etag: etag(v.Epoch)}
 		if status == http.StatusCreated {
@@ -156,12 +156,8 @@ func (a *api) codeAnswer(c *fiber.Ctx, who linking.Caller, status int, change fu
 	if who.Once != nil {
 		who.Once.Render = func(v any) linking.Reply { return shown(v.(linking.CodeView)).reply() }
 	}
-	code, err := change()
+	v, err := change()
 	if err != nil || who.Once != nil && who.Once.Reply != nil {
-		return nil, err
-	}
-	v, err := a.svc.Code(c.UserContext(), who, code.Token)
-	if err != nil {
 		return nil, err
 	}
 	return shown(v), nil

@@ -12,7 +12,8 @@ import (
 	"placard/linking"
 )
 
-// eventFilter reads the parameters that a list and a stream of events share.
+// eventFilter reads the parameters that a list and a stream of events share, but for
+// the request, which only the service can tell by the caller's own id.
 func eventFilter(q *query) linking.EventFilter {
 	f := linking.EventFilter{Sale: linking.SaleID(q.text("sale", 64))}
 	if s := q.text("code", 60); s != "" {
@@ -21,13 +22,6 @@ func eventFilter(q *query) linking.EventFilter {
 			q.wrong("code", "unknown", "is not a code")
 		}
 		f.Code = t
-	}
-	if s := q.text("request", 64); s != "" {
-		id, ok := linking.ParseRequestID(s)
-		if !ok {
-			q.wrong("request", "unknown", "is not a payment request")
-		}
-		f.Request = id
 	}
 	if s := q.text("type", 500); s != "" {
 		for one := range strings.SplitSeq(s, ",") {
@@ -46,6 +40,7 @@ func eventFilter(q *query) linking.EventFilter {
 func (a *api) events(c *fiber.Ctx, who linking.Caller) error {
 	q := queryOf(c)
 	f := eventFilter(q)
+	request := q.text("request", 64)
 	after, given := q.one("after")
 	wait := time.Duration(q.whole("wait", 0, 0, 60)) * time.Second
 	f.Limit = int(q.whole("limit", 50, 1, 500))
@@ -61,6 +56,16 @@ func (a *api) events(c *fiber.Ctx, who linking.Caller) error {
 	}
 	if err := q.err(); err != nil {
 		return err
+	}
+	if request != "" {
+		n, err := a.svc.Request(c.UserContext(), who, request)
+		if linking.IsKind(err, linking.NotFound) {
+			return invalidFields([]linking.FieldError{{Field: "request", Code: "unknown", Message: "is not a payment request"}})
+		}
+		if err != nil {
+			return err
+		}
+		f.Request = n.Request.ID
 	}
 	if c.Accepts(fiber.MIMEApplicationJSON, "text/event-stream") == "text/event-stream" {
 		return a.eventStream(c, who, f, given)

@@ -218,14 +218,25 @@ func (s *Server) logCall(c *fiber.Ctx, this *call, route string, status int, too
 // setAPIHeaders says what holds for every answer that is not a page: nothing in it
 // is a document to be shown, framed or kept.
 func (s *Server) setAPIHeaders(c *fiber.Ctx) {
-	c.Set("X-Content-Type-Options", "nosniff")
-	c.Set("Referrer-Policy", "no-referrer")
-	c.Set("Cache-Control", "no-store")
-	c.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h := &c.Context().Response.Header
+	for _, kv := range apiHeaders {
+		h.SetCanonical(kv[0], kv[1])
+	}
 	if s.https {
-		c.Set("Strict-Transport-Security", "max-age=31536000")
+		h.SetCanonical(transportSecurity[0], transportSecurity[1])
 	}
 }
+
+// Names in the form that goes out, so that nothing has to be spelt out per answer.
+var (
+	apiHeaders = [][2][]byte{
+		{[]byte("X-Content-Type-Options"), []byte("nosniff")},
+		{[]byte("Referrer-Policy"), []byte("no-referrer")},
+		{[]byte("Cache-Control"), []byte("no-store")},
+		{[]byte("Content-Security-Policy"), []byte("default-src 'none'; frame-ancestors 'none'")},
+	}
+	transportSecurity = [2][]byte{[]byte("Strict-Transport-Security"), []byte("max-age=31536000")}
+)
 
 // pagePolicy is what one page may do. Make it once per page with newPagePolicy.
 type pagePolicy struct{ content, permissions string }

@@ -38,7 +38,7 @@ type newRequest struct {
 	Reference        string            `json:"reference" validate:"omitempty,text,max=140"`
 	ClientID         string            `json:"client_id" validate:"omitempty,printable,max=64"`
 	Sale             string            `json:"sale" validate:"omitempty,printable,max=64"`
-	SaleTotal        linking.Amount    `json:"sale_total" validate:"omitempty,min=1,max=1000000000000000"`
+	SaleTotal        *linking.Amount   `json:"sale_total" validate:"omitempty,excluded_without=Sale,min=1,max=1000000000000000"`
 	Draft            bool              `json:"draft"`
 	Replaces         string            `json:"replaces" validate:"omitempty,printable,max=64"`
 	Lines            []newLine         `json:"lines" validate:"max=500,dive"`
@@ -59,9 +59,9 @@ type newRequest struct {
 func (n *newRequest) domain() (linking.NewRequest, error) {
 	in := linking.NewRequest{
 		Currency: linking.Currency(n.Currency), Reference: n.Reference, ClientID: n.ClientID, Sale: linking.SaleID(n.Sale),
-		SaleTotal: n.SaleTotal, Draft: n.Draft, VATExtra: n.VAT == "excluded", Note: n.Note, Methods: n.Methods,
+		Draft: n.Draft, VATExtra: n.VAT == "excluded", Note: n.Note, Methods: n.Methods,
 		Manual: n.Capture == "manual", Context: n.Context, ReturnURL: n.ReturnURL, Metadata: n.Metadata, ValueLater: n.ValueLater,
-		Lines: lines(n.Lines),
+		Lines: lines(n.Lines), Replaces: n.Replaces,
 	}
 	if n.Amount != nil {
 		in.Amount = *n.Amount
@@ -75,12 +75,8 @@ func (n *newRequest) domain() (linking.NewRequest, error) {
 	if n.AmountAdjustable != nil {
 		in.Min, in.Max = n.AmountAdjustable.Min, n.AmountAdjustable.Max
 	}
-	if n.Replaces != "" {
-		id, ok := linking.ParseRequestID(n.Replaces)
-		if !ok {
-			return in, invalidFields([]linking.FieldError{{Field: "replaces", Code: "unknown", Message: "is not a payment request"}})
-		}
-		in.Replaces = id
+	if n.SaleTotal != nil {
+		in.SaleTotal = *n.SaleTotal
 	}
 	var err error
 	in.ExpiresIn, err = expiresIn(n.ExpiresIn)
@@ -249,8 +245,8 @@ type requestPatch struct {
 	Lines         *[]newLine        `json:"lines" validate:"omitempty,min=1,max=500,dive"`
 	ExpiresIn     any               `json:"expires_in"`
 	ExpiresAt     *time.Time        `json:"expires_at" validate:"excluded_with=ExpiresIn"`
-	Reference     *string           `json:"reference" validate:"omitempty,max=140"`
-	Note          *string           `json:"note" validate:"omitempty,max=1000"`
+	Reference     *string           `json:"reference" validate:"omitempty,text,max=140"`
+	Note          *string           `json:"note" validate:"omitempty,multiline,max=1000"`
 	FiscalReceipt *string           `json:"fiscal_receipt" validate:"omitempty,http_url,max=2000"`
 	Metadata      map[string]string `json:"metadata" validate:"max=20,dive,keys,printable,max=40,endkeys,text,max=500"`
 }
@@ -360,9 +356,9 @@ func (a *api) captureRequest(c *fiber.Ctx, who linking.Caller) (any, error) {
 }
 
 type refundBody struct {
-	Amount    linking.Amount `json:"amount" validate:"omitempty,min=1,max=1000000000000000"`
-	PaymentID string         `json:"payment_id" validate:"omitempty,printable,max=64"`
-	Reason    string         `json:"reason" validate:"omitempty,text,max=140"`
+	Amount    *linking.Amount `json:"amount" validate:"omitempty,min=1,max=1000000000000000"` // nil: all that is left
+	PaymentID string          `json:"payment_id" validate:"omitempty,printable,max=64"`
+	Reason    string          `json:"reason" validate:"omitempty,text,max=140"`
 }
 
 func (a *api) refundRequest(c *fiber.Ctx, who linking.Caller) (any, error) {
@@ -374,7 +370,11 @@ func (a *api) refundRequest(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, f, err := a.svc.RefundRequest(c.UserContext(), who, ref, linking.RefundCommand{Amount: in.Amount, PaymentID: in.PaymentID, Reason: in.Reason}, waiting(c, prefer(c)))
+	cmd := linking.RefundCommand{PaymentID: in.PaymentID, Reason: in.Reason}
+	if in.Amount != nil {
+		cmd.Amount = *in.Amount
+	}
+	_, f, err := a.svc.RefundRequest(c.UserContext(), who, ref, cmd, waiting(c, prefer(c)))
 	if err != nil || f == nil {
 		return nil, err
 	}

@@ -3,58 +3,19 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 
 	"placard/linking"
 )
-
-// scanView is what a scan yields, as JSON. Amounts appear only where the domain
-// shows them.
-type scanView struct {
-	Resolution     linking.Resolution `json:"resolution"`
-	Token          linking.Token      `json:"token,omitempty"`
-	Epoch          uint64             `json:"epoch"`
-	S              string             `json:"s,omitempty"`
-	ServerTime     *string            `json:"server_time"`
-	RefreshAfterMS int                `json:"refresh_after_ms"`
-	Merchant       *scanMerchant      `json:"merchant,omitempty"`
-	Request        *scanRequest       `json:"request,omitempty"`
-	Pay            *scanPay           `json:"pay,omitempty"`
-	Slow           bool               `json:"slow,omitempty"`
-	Reason         string             `json:"reason,omitempty"`
-	SettledOn      *string            `json:"settled_on,omitempty"`
-}
-
-type scanMerchant struct {
-	Name    string  `json:"name"`
-	Outlet  *string `json:"outlet"`
-	LogoURL *string `json:"logo_url"`
-	Contact *string `json:"contact"`
-	Test    bool    `json:"test,omitempty"` // no real money moves
-}
-
-type scanRequest struct {
-	Reference  string           `json:"reference"`
-	Revision   int              `json:"revision"`
-	Amount     linking.Amount   `json:"amount"`
-	Currency   linking.Currency `json:"currency"`
-	ExpiresAt  *string          `json:"expires_at"`
-	Pairing    string           `json:"pairing,omitempty"`
-	Lines      []lineView       `json:"lines"`
-	PaidAt     *string          `json:"paid_at,omitempty"`
-	ReceiptURL *string          `json:"receipt_url,omitempty"`
-}
-
-type scanPay struct {
-	URL     string   `json:"url"`
-	Methods []string `json:"methods"`
-}
 
 // refreshEach is how often a page without a stream asks again.
 const refreshEach = 5 * time.Second
@@ -67,38 +28,141 @@ func basePath(v *linking.View) string {
 	return "/q/" + string(v.Token)
 }
 
-func viewScan(v *linking.View) *scanView {
-	out := &scanView{
-		Resolution: v.Seen.Resolution, Epoch: v.Seen.Scan.Epoch, S: v.Sealed, ServerTime: stamp(v.At),
-		RefreshAfterMS: int(refreshEach.Milliseconds()), Slow: v.Seen.Slow, Reason: string(v.Seen.Reason), SettledOn: stamp(v.Seen.On),
-	}
+// appendScan writes what a scan yields as JSON. Amounts appear only where the domain
+// shows them. It is the one view that is written by hand: every scan is answered by it.
+func appendScan(b []byte, v *linking.View) []byte {
+	b = append(b, `{"resolution":`...)
+	b = appendText(b, string(v.Seen.Resolution))
 	if v.Request == nil {
-		out.Token = v.Token
+		b = append(b, `,"token":`...)
+		b = appendText(b, string(v.Token))
 	}
+	b = append(b, `,"epoch":`...)
+	b = strconv.AppendUint(b, v.Seen.Scan.Epoch, 10)
+	if v.Sealed != "" {
+		b = append(b, `,"s":`...)
+		b = appendText(b, v.Sealed)
+	}
+	b = append(b, `,"server_time":`...)
+	b = appendStamp(b, v.At)
+	b = append(b, `,"refresh_after_ms":`...)
+	b = strconv.AppendInt(b, refreshEach.Milliseconds(), 10)
 	if m := v.Merchant; m != nil {
-		out.Merchant = &scanMerchant{Name: m.Name, Contact: orNull(m.Contact), Test: m.Mode == linking.Test}
+		b = append(b, `,"merchant":{"name":`...)
+		b = appendText(b, m.Name)
+		b = append(b, `,"outlet":null,"logo_url":`...)
 		if m.HasLogo {
-			logo := "/m/" + string(m.ID) + "/logo"
-			out.Merchant.LogoURL = &logo
+			b = append(b, `"/m/`...)
+			b = append(b, m.ID...)
+			b = append(b, `/logo"`...)
+		} else {
+			b = append(b, "null"...)
 		}
+		b = append(b, `,"contact":`...)
+		b = appendOrNull(b, m.Contact)
+		if m.Mode == linking.Test {
+			b = append(b, `,"test":true`...)
+		}
+		b = append(b, '}')
 	}
 	if r := v.Seen.Request; r != nil {
-		out.Request = &scanRequest{
-			Reference: r.Reference, Revision: r.Revision, Amount: r.Money.Amount, Currency: r.Money.Currency,
-			ExpiresAt: stamp(r.ExpiresAt), Lines: viewLines(r.Lines, r.VATExtra), PaidAt: stamp(r.PaidAt),
+		b = appendSeenRequest(b, v, r)
+	}
+	if v.Seen.Slow {
+		b = append(b, `,"slow":true`...)
+	}
+	if v.Seen.Reason != "" {
+		b = append(b, `,"reason":`...)
+		b = appendText(b, string(v.Seen.Reason))
+	}
+	if !v.Seen.On.IsZero() {
+		b = append(b, `,"settled_on":`...)
+		b = appendStamp(b, v.Seen.On)
+	}
+	return append(b, '}')
+}
+
+func appendSeenRequest(b []byte, v *linking.View, r *linking.SeenRequest) []byte {
+	b = append(b, `,"request":{"reference":`...)
+	b = appendText(b, r.Reference)
+	b = append(b, `,"revision":`...)
+	b = strconv.AppendInt(b, int64(r.Revision), 10)
+	b = append(b, `,"amount":`...)
+	b = strconv.AppendInt(b, int64(r.Money.Amount), 10)
+	b = append(b, `,"currency":`...)
+	b = appendText(b, string(r.Money.Currency))
+	b = append(b, `,"expires_at":`...)
+	b = appendStamp(b, r.ExpiresAt)
+	if v.Code != nil {
+		b = append(b, `,"pairing":`...)
+		b = appendText(b, v.Pairing.String())
+	}
+	b = append(b, `,"lines":`...)
+	if len(r.Lines) == 0 {
+		b = append(b, "[]"...)
+	} else {
+		b = append(b, encode(viewLines(r.Lines, r.VATExtra))...)
+	}
+	if !r.PaidAt.IsZero() {
+		b = append(b, `,"paid_at":`...)
+		b = appendStamp(b, r.PaidAt)
+	}
+	if v.Seen.Resolution == linking.PaidHere {
+		b = append(b, `,"receipt_url":"/p/`...)
+		b = append(b, v.Page...)
+		b = append(b, `/receipt"`...)
+	}
+	b = append(b, '}')
+	if v.Seen.Resolution == linking.Payable {
+		b = append(b, `,"pay":{"url":`...)
+		b = appendText(b, basePath(v)+"/pay")
+		b = append(b, `,"methods":[`...)
+		for i, m := range r.Methods {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendText(b, m)
 		}
-		if v.Code != nil {
-			out.Request.Pairing = v.Pairing.String()
-		}
-		if v.Seen.Resolution == linking.Payable {
-			out.Pay = &scanPay{basePath(v) + "/pay", listOf(r.Methods)}
-		}
-		if v.Seen.Resolution == linking.PaidHere {
-			receipt := "/p/" + v.Page + "/receipt"
-			out.Request.ReceiptURL = &receipt
+		b = append(b, "]}"...)
+	}
+	return b
+}
+
+// appendText writes s as a JSON string. What is plain ASCII, as nearly everything is,
+// is copied; the rest is left to encoding/json.
+func appendText(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return append(b, encode(s)...)
 		}
 	}
-	return out
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+func appendOrNull(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, "null"...)
+	}
+	return appendText(b, s)
+}
+
+// appendStamp writes a time in the API's form, or null for none.
+func appendStamp(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(b, "null"...)
+	}
+	b = append(b, '"')
+	b = t.UTC().AppendFormat(b, "2006-01-02T15:04:05Z")
+	return append(b, '"')
+}
+
+// sendScan answers with a view as JSON.
+func sendScan(c *fiber.Ctx, v *linking.View) error {
+	c.Context().Response.Header.SetContentType(fiber.MIMEApplicationJSON)
+	c.Context().Response.SetBodyRaw(appendScan(make([]byte, 0, 768), v))
+	return nil
 }
 
 // notHere is the refusal of a scan that leads to no page: 404, 410 or 503, each with
@@ -150,22 +214,42 @@ func (a *api) slowed(c *fiber.Ctx) error {
 
 // human reports whether somebody is likely to look at the answer: previews, mail
 // scanners and prefetching browsers are not somebody.
-func human(c *fiber.Ctx) bool {
-	if c.Method() != fiber.MethodGet {
+func (a *api) human(c *fiber.Ctx) bool {
+	h := &c.Context().Request.Header
+	if !h.IsGet() {
 		return false
 	}
-	for _, h := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
-		if v := c.Get(h); strings.Contains(v, "prefetch") || strings.Contains(v, "preview") || strings.Contains(v, "prerender") {
+	for _, name := range [...]string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
+		if v := h.Peek(name); len(v) > 0 && (bytes.Contains(v, []byte("prefetch")) || bytes.Contains(v, []byte("preview")) || bytes.Contains(v, []byte("prerender"))) {
 			return false
 		}
 	}
-	agent := strings.ToLower(c.Get(fiber.HeaderUserAgent))
-	for _, bot := range botAgents {
-		if strings.Contains(agent, bot) {
-			return false
-		}
+	return a.agents.human(h.UserAgent())
+}
+
+// agents remembers which User-Agents are programs: there are many pieces to look for,
+// and few User-Agents.
+type agents struct {
+	mu   sync.RWMutex
+	seen map[string]bool
+}
+
+func (a *agents) human(agent []byte) bool {
+	a.mu.RLock()
+	is, known := a.seen[string(agent)]
+	a.mu.RUnlock()
+	if known {
+		return is
 	}
-	return true
+	lower := strings.ToLower(string(agent))
+	is = !slices.ContainsFunc(botAgents, func(bot string) bool { return strings.Contains(lower, bot) })
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen == nil || len(a.seen) >= 4096 {
+		a.seen = map[string]bool{}
+	}
+	a.seen[string(agent)] = is
+	return is
 }
 
 // botAgents are pieces of what preview and scanning programs call themselves.
@@ -184,7 +268,7 @@ func (a *api) scan(c *fiber.Ctx) error {
 	if wantsPage(c) {
 		return a.payerPage(c, v, http.StatusOK)
 	}
-	return c.JSON(viewScan(v))
+	return sendScan(c, v)
 }
 
 func wantsPage(c *fiber.Ctx) bool {
@@ -192,14 +276,14 @@ func wantsPage(c *fiber.Ctx) bool {
 }
 
 func (a *api) scanned(c *fiber.Ctx) (*linking.View, error) {
-	id, ok := linking.ParseToken(c.Params("token"))
+	id, ok := tokenParam(c)
 	if !ok {
 		return nil, a.noSuchCode(c)
 	}
 	if err := a.slowed(c); err != nil && !a.svc.KnowsRing(id) {
 		return nil, err
 	}
-	v, err := a.svc.Scan(c.UserContext(), id, c.Query("s"), human(c))
+	v, err := a.svc.Scan(c.UserContext(), id, c.Query("s"), a.human(c))
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -235,13 +319,12 @@ func (a *api) watchScan(c *fiber.Ctx, s string, look func(ctx context.Context, s
 			if v.Sealed != "" {
 				s = v.Sealed
 			}
-			out := viewScan(v)
-			now := out.ServerTime
-			out.ServerTime = nil
-			if key := encode(out); !bytes.Equal(key, last) {
+			// The time of the answer alone is no news.
+			told := appendScan(nil, v)
+			v.At = time.Time{}
+			if key := appendScan(nil, v); !bytes.Equal(key, last) {
 				last = key
-				out.ServerTime = now
-				return []event{{Name: "resolution", Data: encode(out)}}, nil
+				return []event{{Name: "resolution", Data: told}}, nil
 			}
 			return nil, nil
 		},
@@ -299,7 +382,7 @@ func decodeForm(raw []byte, into *payBody) error {
 
 // pay answers POST /q/{token}/pay.
 func (a *api) pay(c *fiber.Ctx) error {
-	id, ok := linking.ParseToken(c.Params("token"))
+	id, ok := tokenParam(c)
 	if !ok {
 		return a.noSuchCode(c)
 	}
@@ -324,7 +407,7 @@ func (a *api) pressed(c *fiber.Ctx, way linking.Way, v *linking.View, err error)
 			return a.payerPage(c, v, http.StatusConflict)
 		}
 		e := *linking.Problem(err)
-		e.With = map[string]any{"scan": viewScan(v)}
+		e.With = map[string]any{"scan": json.RawMessage(appendScan(nil, v))}
 		return &e
 	}
 	if err != nil {
@@ -361,11 +444,11 @@ func (a *api) ownPage(c *fiber.Ctx, back bool) error {
 	if wantsPage(c) {
 		return a.payerPage(c, v, http.StatusOK)
 	}
-	return c.JSON(viewScan(v))
+	return sendScan(c, v)
 }
 
 func (a *api) paged(c *fiber.Ctx, back bool) (*linking.View, error) {
-	v, err := a.svc.Page(c.UserContext(), c.Params("secret"), c.Query("s"), human(c), back)
+	v, err := a.svc.Page(c.UserContext(), secretParam(c), c.Query("s"), a.human(c), back)
 	if err != nil {
 		return nil, unavailable(err)
 	}
@@ -414,7 +497,7 @@ func (a *api) payPage(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	way, v, err := a.svc.PressPage(c.UserContext(), c.Params("secret"), linking.PressCommand{Scan: in.S, Revision: in.Revision, Method: in.Method})
+	way, v, err := a.svc.PressPage(c.UserContext(), secretParam(c), linking.PressCommand{Scan: in.S, Revision: in.Revision, Method: in.Method})
 	return a.pressed(c, way, v, err)
 }
 

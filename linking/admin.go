@@ -126,7 +126,7 @@ func (t *tx) newGeneration(m *Merchant) error {
 		var b [2]byte
 		rand.Read(b[:])
 		ring := Ring(binary.BigEndian.Uint16(b[:]) % Rings)
-		k := ringKey(t.shard, ring)
+		k := ringKeyOf(t.shard, ring)
 		r, err := read[RingRecord](t, k, nil)
 		if err != nil {
 			return err
@@ -322,6 +322,34 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (*APIKey, err
 // Caller is the key as one who asks.
 func (k *APIKey) Caller() Caller {
 	return Caller{Merchant: k.Merchant, Role: k.Role, Key: k.ID, By: string(k.ID), Outlet: k.Outlet, Codes: k.Codes}
+}
+
+// CreateOutlet makes a place of a merchant.
+func (s *Service) CreateOutlet(ctx context.Context, m MerchantID, name string) (*Outlet, error) {
+	if err := text("name", name, 100); err != nil {
+		return nil, err
+	}
+	o := &Outlet{ID: OutletID(newID(m.Shard(), 14)), Merchant: m, Name: name}
+	return o, s.change(ctx, m.Shard(), func(t *tx) error { return t.create(outletKey(o.ID), o) })
+}
+
+// mayPlace refuses an outlet that is not the merchant's, or, for a caller who is
+// bound to one, not his own.
+func (t *tx) mayPlace(c Caller, id OutletID) error {
+	unknown := invalid("outlet", "unknown", "There is no such outlet.")
+	switch {
+	case c.Outlet != "" && id != c.Outlet:
+		return unknown
+	case id == "":
+		return nil
+	case shardOf(string(id)) != t.shard:
+		return unknown
+	}
+	o, err := read[Outlet](t, outletKey(id), nil)
+	if err == nil && (o == nil || o.Merchant != c.Merchant) {
+		return unknown
+	}
+	return err
 }
 
 // Keys lists a merchant's keys.

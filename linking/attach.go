@@ -72,9 +72,10 @@ func (s *Service) Attach(ctx context.Context, c Caller, cmd AttachCommand) (*Lin
 		return nil, err
 	}
 	if _, err := s.await(ctx, shown, cmd.Wait, notAtBank); err != nil {
-		return nil, err
+		return nil, told(err)
 	}
-	return s.linkAnswer(ctx, cmd.Code, displaced)
+	a, err := s.linkAnswer(ctx, cmd.Code, displaced)
+	return a, told(err)
 }
 
 // notAtBank reports whether a till learns nothing more about r by waiting for the bank.
@@ -441,10 +442,11 @@ func (s *Service) Detach(ctx context.Context, c Caller, cmd DetachCommand) (*Lin
 	}
 	if ended != "" {
 		if _, err := s.await(ctx, ended, cmd.Wait, notAtBank); err != nil {
-			return nil, err
+			return nil, told(err)
 		}
 	}
-	return s.linkAnswer(ctx, cmd.Code, ended)
+	a, err := s.linkAnswer(ctx, cmd.Code, ended)
+	return a, told(err)
 }
 
 // toDetach finds the request a detach is about; nil: none, and nothing is to be done.

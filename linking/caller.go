@@ -102,7 +102,8 @@ func (t *tx) anyCode(id Token) (*Code, *Batch, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, k := range ring.Keys {
+	for i := range ring {
+		k := &ring[i]
 		serial, ok := k.open(id)
 		if !ok || serial.Batch == 0 || k.RecordOnly {
 			continue
@@ -139,13 +140,6 @@ func (c *Code) statusIn(b *Batch) CodeStatus {
 		}
 	}
 	return c.Status
-}
-
-func (k *RingKey) open(id Token) (Serial, bool) {
-	if len(k.Key) != len(TokenKey{}) {
-		return Serial{}, false
-	}
-	return id.Open(TokenKey(k.Key))
 }
 
 // requestFor reads a request the caller may act on, by our id or by his own.

@@ -81,9 +81,10 @@ func (s *Service) answer(ctx context.Context, c Caller, id RequestID, wait time.
 		return nil, err
 	}
 	if _, err := s.await(ctx, id, wait, notAtBank); err != nil {
-		return nil, err
+		return nil, told(err)
 	}
-	return s.Request(ctx, c, string(id))
+	a, err := s.Request(ctx, c, string(id))
+	return a, told(err)
 }
 
 // Request reads one request, by our id or the caller's client_id.
@@ -212,7 +213,7 @@ func (t *tx) patch(r *Request, p Patch) error {
 	if p.Note != nil {
 		r.Note = *p.Note
 	}
-	if err := text("note", r.Note, maxNote); err != nil {
+	if err := prose("note", r.Note, maxNote, "\n"); err != nil {
 		return err
 	}
 	if p.FiscalURL != nil {
@@ -360,11 +361,11 @@ func (s *Service) RefundRequest(ctx context.Context, c Caller, ref string, cmd R
 		return f == nil || f.Status != RefundPending
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, told(err)
 	}
 	a, err := s.Request(ctx, c, string(r.ID))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, told(err)
 	}
 	return a, a.Request.refundByID(id), nil
 }
@@ -451,7 +452,7 @@ func (s *Service) RenewRequest(ctx context.Context, c Caller, ref string, wait t
 	}
 	in := NewRequest{
 		Amount: old.Content.Amount, Currency: old.Content.Currency, Reference: old.Content.Reference,
-		Sale: old.Sale, Replaces: old.ID, Lines: old.Content.Lines, VATExtra: old.Content.VATExtra, Note: old.Note,
+		Sale: old.Sale, Replaces: string(old.ID), Lines: old.Content.Lines, VATExtra: old.Content.VATExtra, Note: old.Note,
 		Methods: old.Methods, Manual: old.Manual, Customer: old.Customer, Min: old.Content.Min, Max: old.Content.Max,
 		Context: old.Context, ReturnURL: old.ReturnURL, Metadata: old.Metadata,
 	}

@@ -2,6 +2,7 @@ package linking
 
 import (
 	"fmt"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -17,8 +18,8 @@ type NewRequest struct {
 	Sale       SaleID
 	SaleTotal  Amount
 	Draft      bool
-	Replace    bool // an open request of the same sale with other content gives way
-	Replaces   RequestID
+	Replace    bool   // an open request of the same sale with other content gives way
+	Replaces   string // our id or the caller's client_id of a request that this one stands for
 	Lines      []Line
 	VATExtra   bool
 	Note       string
@@ -80,7 +81,17 @@ func (t *tx) newRequest(c Caller, m *Merchant, in NewRequest, code *Code) (*Requ
 		ID: newRequestID(t.shard, t.now), Merchant: m.ID, Outlet: c.Outlet, ClientID: in.ClientID, Sale: in.Sale,
 		Origin: MadeByRequest, Status: Draft, ValueLater: in.ValueLater, Note: in.Note, Methods: in.Methods,
 		Manual: in.Manual, Customer: in.Customer, Context: in.Context, ReturnURL: in.ReturnURL,
-		Metadata: in.Metadata, Replaces: in.Replaces, AskedBy: c.Key, CreatedAt: t.now, Since: t.now,
+		Metadata: in.Metadata, AskedBy: c.Key, CreatedAt: t.now, Since: t.now,
+	}
+	if in.Replaces != "" {
+		old, err := t.requestFor(c, in.Replaces)
+		if IsKind(err, NotFound) {
+			return nil, invalid("replaces", "unknown", "There is no such payment request.")
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.Replaces = old.ID
 	}
 	if code != nil {
 		rail, r.Origin, r.Outlet = code.Rail, MadeByLink, code.Outlet
@@ -121,7 +132,7 @@ func (t *tx) content(r *Request, m *Merchant, ab Abilities) error {
 	if err := text("reference", c.Reference, maxReference); err != nil {
 		return err
 	}
-	if err := text("note", r.Note, maxNote); err != nil {
+	if err := prose("note", r.Note, maxNote, "\n"); err != nil {
 		return err
 	}
 	if len(c.Lines) > 0 {
@@ -283,16 +294,18 @@ func addMonths(t time.Time, n int) time.Time {
 }
 
 // text refuses what could break a line of a receipt, or pretend to be other text.
-func text(field, s string, most int) error {
-	if !utf8.ValidString(s) {
-		return invalid(field, "utf8", "The text is not valid UTF-8.")
-	}
+func text(field, s string, most int) error { return prose(field, s, most, "") }
+
+// prose is text in which also the characters of allowed may stand.
+func prose(field, s string, most int, allowed string) error {
 	if utf8.RuneCountInString(s) > most {
-		return invalid(field, "max", fmt.Sprintf("At most %d characters.", most))
+		return invalid(field, "too_long", fmt.Sprintf("At most %d characters.", most))
 	}
 	for _, r := range s {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
-			return invalid(field, "control", "Control characters and direction marks are not allowed.")
+		switch {
+		case strings.ContainsRune(allowed, r):
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029', r == '\ufeff', r == utf8.RuneError:
+			return invalid(field, "text", "Control characters, direction marks and broken characters are not allowed.")
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time
 			wait = 0
 		case <-ctx.Done():
 			return nil, next, nil
-		case <-s.background.Done():
+		case <-s.patience.Done():
 			return nil, next, nil
 		}
 	}
@@ -174,6 +174,14 @@ func (s *Service) Requests(ctx context.Context, c Caller, f RequestFilter) (list
 
 const listPage = 200
 
+var errCursor = invalid("after", "cursor", "This is not a cursor that this list gave.")
+
+// isID reports whether s is n canonical symbols.
+func isID(s string, n int) bool {
+	id, ok := idOf(s, n)
+	return ok && id == s
+}
+
 // firstIDAfter is an id that sorts after all ids made up to t.
 func firstIDAfter(s Shard, t time.Time) RequestID {
 	b := append(make([]byte, 0, 26), s.String()...)
@@ -250,6 +258,10 @@ func (f *CodeFilter) takes(v CodeView) bool {
 // Codes lists codes: the single ones by token, then those of each batch by serial.
 // A batch's unused codes are counted off the batch.
 func (s *Service) Codes(ctx context.Context, c Caller, f CodeFilter) (list []CodeView, next string, err error) {
+	batch, inBatches := strings.CutPrefix(f.After, "b")
+	if _, single := ParseToken(f.After); f.After != "" && !single && (!inBatches || !isID(batch, 24)) {
+		return nil, "", errCursor
+	}
 	if f.Batch == "" && !strings.HasPrefix(f.After, "b") {
 		list, next, err = s.singleCodes(ctx, c, f)
 		if err != nil || next != "" {
@@ -309,6 +321,9 @@ func (s *Service) asNow(ctx context.Context, v CodeView) (CodeView, error) {
 
 // History returns a code's links, newest first.
 func (s *Service) History(ctx context.Context, c Caller, id Token, after string, limit int) (list []*Link, next string, err error) {
+	if epoch, ok := strings.CutPrefix(after, string(id)+"."); after != "" && (!ok || !isID(epoch, 8)) {
+		return nil, "", errCursor
+	}
 	if _, err := s.Code(ctx, c, id); err != nil {
 		return nil, "", err
 	}
@@ -338,6 +353,9 @@ type ExceptionView struct {
 
 // ExceptionList lists money outside the rules.
 func (s *Service) ExceptionList(ctx context.Context, c Caller, open bool, after string, limit int) (list []ExceptionView, next string, err error) {
+	if after != "" && !isID(after, 20) {
+		return nil, "", errCursor
+	}
 	at := after
 	for {
 		page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kindException, Owner: string(c.Merchant), After: at, Limit: listPage})
@@ -438,7 +456,7 @@ func (s *Service) AwaitSale(ctx context.Context, c Caller, id SaleID, d time.Dur
 			return v, nil
 		case <-ctx.Done():
 			return v, nil
-		case <-s.background.Done():
+		case <-s.patience.Done():
 			return v, nil
 		}
 		if v, err = s.Sale(ctx, c, id); err != nil {

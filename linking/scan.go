@@ -9,7 +9,6 @@ import (
 	"crypto/subtle"
 	"encoding/base32"
 	"encoding/binary"
-	"fmt"
 	"hash"
 	"strings"
 	"sync"
@@ -36,32 +35,39 @@ func NewScan(epoch uint64) (s Scan) {
 // over it. What is derived from it says nothing about it.
 type Secret struct {
 	key   [32]byte
-	macs  sync.Pool    // of hash.Hash keyed with key
+	macs  sync.Pool    // of *maker, keyed with key
 	pages cipher.Block // AES-128
 }
 
 // NewSecret wraps 32 bytes of randomness.
 func NewSecret(key [32]byte) *Secret {
 	s := &Secret{key: key}
-	s.macs.New = func() any { return hmac.New(sha256.New, s.key[:]) }
+	s.macs.New = func() any { return &maker{h: hmac.New(sha256.New, s.key[:])} }
 	sum := s.mac(macPage)
 	s.pages, _ = aes.NewCipher(sum[:16]) // 16 bytes are always a key
 	return s
 }
 
-func (s *Secret) mac(purpose byte, parts ...[]byte) (sum [32]byte) {
-	h := s.macs.Get().(hash.Hash)
-	h.Reset()
-	var n [5]byte
-	n[0] = purpose
-	h.Write(n[:1])
+// maker is what a MAC is made with.
+type maker struct {
+	h    hash.Hash
+	text []byte
+	sum  [32]byte
+}
+
+// mac is HMAC-SHA256 of a purpose and of parts, each with its length before it.
+func (s *Secret) mac(purpose byte, parts ...string) [32]byte {
+	m := s.macs.Get().(*maker)
+	m.text = append(m.text[:0], purpose)
 	for _, p := range parts {
-		binary.BigEndian.PutUint32(n[1:], uint32(len(p)))
-		h.Write(n[1:])
-		h.Write(p)
+		m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(p)))
+		m.text = append(m.text, p...)
 	}
-	h.Sum(sum[:0])
-	s.macs.Put(h)
+	m.h.Reset()
+	m.h.Write(m.text)
+	m.h.Sum(m.sum[:0])
+	sum := m.sum
+	s.macs.Put(m)
 	return sum
 }
 
@@ -83,9 +89,11 @@ func (s *Secret) SealScan(t Token, scan Scan) string {
 	b[0] = byte(scan.Epoch >> 32)
 	binary.BigEndian.PutUint32(b[1:], uint32(scan.Epoch))
 	copy(b[5:], scan.Nonce[:])
-	sum := s.mac(macScan, []byte(t), b[:15])
+	sum := s.mac(macScan, string(t), string(b[:15]))
 	copy(b[15:], sum[:10])
-	return crockfordBytes.EncodeToString(b[:])
+	var text [scanBytes * 8 / 5]byte
+	crockfordBytes.Encode(text[:], b[:])
+	return string(text[:])
 }
 
 // OpenScan reads what SealScan wrote for the same token. False: it is not ours,
@@ -98,7 +106,7 @@ func (s *Secret) OpenScan(t Token, text string) (scan Scan, ok bool) {
 	if n, err := crockfordBytes.Decode(b[:], []byte(text)); err != nil || n != scanBytes {
 		return scan, false
 	}
-	sum := s.mac(macScan, []byte(t), b[:15])
+	sum := s.mac(macScan, string(t), string(b[:15]))
 	if subtle.ConstantTimeCompare(sum[:10], b[15:]) != 1 {
 		return scan, false
 	}
@@ -147,11 +155,13 @@ type Pairing struct {
 	Picture int // index into Pictures
 }
 
-func (p Pairing) String() string { return fmt.Sprintf("%02d %s", p.Digits, Pictures[p.Picture]) }
+func (p Pairing) String() string {
+	return string([]byte{'0' + byte(p.Digits/10), '0' + byte(p.Digits%10), ' '}) + Pictures[p.Picture]
+}
 
 // Pairing derives the pairing of a request shown at an epoch.
 func (s *Secret) Pairing(id RequestID, epoch uint64) Pairing {
-	sum := s.mac(macPairing, []byte(id), binary.BigEndian.AppendUint64(nil, epoch))
+	sum := s.mac(macPairing, string(id), string(binary.BigEndian.AppendUint64(make([]byte, 0, 8), epoch)))
 	n := binary.BigEndian.Uint32(sum[:])
 	return Pairing{int(n % 100), int(sum[4] & 63)}
 }

@@ -27,31 +27,121 @@ type View struct {
 // An error means that the store did not answer: the page then takes no money.
 func (s *Service) Scan(ctx context.Context, id Token, scan string, human bool) (*View, error) {
 	v := &View{Token: id, At: s.now().UTC()}
-	t := s.look(ctx, id.Shard())
-	t.now = v.At
 	sc, known := s.secret.OpenScan(id, scan)
-	code, b, links, err := t.scanned(id, sc, known)
+	seen, err := s.lookAt(ctx, id, sc, known, v.At)
 	if err != nil {
 		return nil, storeProblem(err)
 	}
-	if code == nil {
+	if seen.code == nil {
 		v.Seen.Resolution = NoSuchCode
 		return v, nil
 	}
-	v.Code = code
-	if v.Merchant, err = t.merchantOf(code.Merchant); err != nil {
-		return nil, storeProblem(err)
-	}
+	v.Code, v.Merchant = seen.code, seen.merchant
 	var at *Scan
 	if known {
 		at = &sc
 	}
-	v.Seen = Resolve(code, code.statusIn(b), at, links, v.At)
+	v.Seen = Resolve(v.Code, v.Code.statusIn(seen.batch), at, seen.links, v.At)
 	s.seal(v)
-	if human && (code.Shown == nil || v.Seen.Scan.Epoch == code.Epoch) {
-		s.scans.note(code)
+	if human && (v.Code.Shown == nil || v.Seen.Scan.Epoch == v.Code.Epoch) {
+		s.scans.note(v.Code)
 	}
 	return v, nil
+}
+
+// looked is all that a scan needs.
+type looked struct {
+	code     *Code
+	batch    *Batch
+	links    [2]*Link
+	merchant *Merchant
+}
+
+// lookAt reads what a scan needs in one round trip: the code, the batch it may be of,
+// the links its scan may have pressed pay in, and its merchant if that is not
+// remembered. It is the path that every scan takes, so it goes past the machinery that
+// commands need.
+func (s *Service) lookAt(ctx context.Context, id Token, sc Scan, known bool, now time.Time) (l looked, err error) {
+	keys, err := s.ring(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	var want [2 + 2*ringKeys + 2]Key
+	n := 1
+	want[0] = codeKey(id)
+	worth, batchAt := false, 0
+	var of *ringKey
+	var serial Serial
+	for i := range keys {
+		k := &keys[i]
+		no, ok := k.open(id)
+		switch {
+		case k.RecordOnly || k.cipher == nil:
+			worth = true
+		case ok && no.Batch == 0:
+			worth = true
+		case ok:
+			worth, of, serial, batchAt = true, k, no, n
+			want[n] = batchKey(batchID(k.Merchant, k.Generation, no.Batch))
+			n++
+		}
+		if ok {
+			if m, have := s.merchants.get(k.Merchant, now); have {
+				l.merchant = m
+			} else {
+				want[n] = merchantKey(k.Merchant)
+				n++
+			}
+		}
+	}
+	if !worth {
+		return l, nil
+	}
+	links := n
+	if known {
+		want[n], want[n+1] = linkKey(id, sc.Epoch), linkKey(id, sc.Epoch+1)
+		n += 2
+	}
+	got, err := s.store.Get(ctx, want[:n]...)
+	if err != nil {
+		return l, err
+	}
+	for i := range got {
+		switch rec := &got[i]; {
+		case rec.Version == 0:
+		case i == 0:
+			l.code = &Code{Token: id}
+			err = l.code.decode(rec.Data)
+		case i == batchAt:
+			l.batch, err = s.batchOf(rec)
+		case i >= links:
+			l.links[i-links] = new(Link)
+			_, err = decodeRecord(rec.Data, l.links[i-links])
+		default:
+			m := new(Merchant)
+			if _, err = decodeRecord(rec.Data, m); err == nil {
+				s.merchants.put(m.ID, m, now)
+			}
+		}
+		if err != nil {
+			return l, err
+		}
+	}
+	switch {
+	case l.code == nil && of != nil && l.batch != nil && serial.No < uint64(l.batch.Count):
+		l.code = l.batch.code(id, serial)
+	case l.code == nil:
+		return l, nil
+	case l.batch == nil && l.code.Serial.Batch != 0: // its key is lost: the record still says its batch
+		t := s.look(ctx, id.Shard())
+		if l.batch, err = read[Batch](t, batchKey(batchID(l.code.Merchant, l.code.Generation, l.code.Serial.Batch)), nil); err != nil {
+			return l, err
+		}
+	}
+	if l.merchant == nil || l.merchant.ID != l.code.Merchant {
+		l.merchant, err = s.look(ctx, id.Shard()).merchantOf(l.code.Merchant)
+	}
+	return l, err
 }
 
 func (s *Service) seal(v *View) {
@@ -67,97 +157,77 @@ func (s *Service) seal(v *View) {
 	}
 }
 
-// scanned reads all that a scan needs in one round trip: the code, the batch it may
-// be of, the links its scan may have pressed pay in, and its merchant if that is
-// not remembered.
-func (t *tx) scanned(id Token, sc Scan, known bool) (code *Code, b *Batch, links [2]*Link, err error) {
-	ring, err := t.s.ring(t.ctx, id)
-	if err != nil {
-		return nil, nil, links, err
-	}
-	var (
-		keys   = append(make([]Key, 0, 6), codeKey(id))
-		batch  *RingKey
-		serial Serial
-		worth  bool // reading anything at all
-	)
-	for i := range ring.Keys {
-		k := &ring.Keys[i]
-		n, ok := k.open(id)
-		switch {
-		case k.RecordOnly || len(k.Key) == 0:
-			worth = true
-		case ok && n.Batch == 0:
-			worth = true
-		case ok:
-			worth, batch, serial = true, k, n
-			keys = append(keys, batchKey(batchID(k.Merchant, k.Generation, n.Batch)))
-		}
-		if ok {
-			if _, have := t.s.merchants.get(k.Merchant, t.now); !have {
-				keys = append(keys, merchantKey(k.Merchant))
-			}
-		}
-	}
-	if !worth {
-		return nil, nil, links, nil
-	}
-	if known {
-		keys = append(keys, linkKey(id, sc.Epoch), linkKey(id, sc.Epoch+1))
-	}
-	if err := t.load(keys...); err != nil {
-		return nil, nil, links, err
-	}
-	if code, err = t.code(id); err != nil {
-		return nil, nil, links, err
-	}
-	if batch != nil {
-		if b, err = read[Batch](t, batchKey(batchID(batch.Merchant, batch.Generation, serial.Batch)), nil); err != nil {
-			return nil, nil, links, err
-		}
-		if code == nil && b != nil && serial.No < uint64(b.Count) {
-			code = b.code(id, serial)
-		}
-	}
-	if code != nil && b == nil && code.Serial.Batch != 0 { // its key is lost: the record still says its batch
-		if b, err = read[Batch](t, batchKey(batchID(code.Merchant, code.Generation, code.Serial.Batch)), nil); err != nil {
-			return nil, nil, links, err
-		}
-	}
-	if known {
-		for i := range links {
-			if links[i], err = t.link(id, sc.Epoch+uint64(i)); err != nil {
-				return nil, nil, links, err
-			}
-		}
-	}
-	return code, b, links, nil
-}
-
 // KnowsRing reports whether the keys of a token's ring are in memory, so that a
 // guess at the token costs no more than a look at them.
 func (s *Service) KnowsRing(id Token) bool {
-	_, ok := s.rings.get(ringKey(id.Shard(), id.Ring()), s.now())
+	_, ok := s.rings.get(ringKeyOf(id.Shard(), id.Ring()), s.now())
 	return ok
+}
+
+// batchOf decodes a batch's record, unless the very same version was decoded before:
+// every scan of its codes reads it, and it hardly ever changes. Nobody may change what
+// is returned.
+func (s *Service) batchOf(rec *Record) (*Batch, error) {
+	s.batchMu.RLock()
+	have, ok := s.batches[rec.ID]
+	s.batchMu.RUnlock()
+	if ok && have.version == rec.Version {
+		return have.batch, nil
+	}
+	b := new(Batch)
+	if _, err := decodeRecord(rec.Data, b); err != nil {
+		return nil, err
+	}
+	s.batchMu.Lock()
+	defer s.batchMu.Unlock()
+	if s.batches == nil || len(s.batches) >= 1<<14 {
+		s.batches = map[string]batchVersion{}
+	}
+	s.batches[rec.ID] = batchVersion{rec.Version, b}
+	return b, nil
+}
+
+type batchVersion struct {
+	version uint64
+	batch   *Batch
+}
+
+// ringKey is a key of a ring, ready to open tokens.
+type ringKey struct {
+	RingKey
+	cipher *ff1 // nil: the key is lost
+}
+
+func (k *ringKey) open(id Token) (Serial, bool) {
+	if k.cipher == nil {
+		return Serial{}, false
+	}
+	return id.open(k.cipher)
 }
 
 // ring returns the keys of a token's ring, remembered for a minute. A ring that is
 // not there is remembered too: guesses at it cost the store one read a minute.
-func (s *Service) ring(ctx context.Context, id Token) (*RingRecord, error) {
-	k := ringKey(id.Shard(), id.Ring())
+func (s *Service) ring(ctx context.Context, id Token) ([]ringKey, error) {
+	k := ringKeyOf(id.Shard(), id.Ring())
 	if r, ok := s.rings.get(k, s.now()); ok {
 		return r, nil
 	}
-	t := s.look(ctx, k.Shard)
-	r, err := read[RingRecord](t, k, nil)
+	r, err := read[RingRecord](s.look(ctx, k.Shard), k, nil)
 	if err != nil {
 		return nil, err
 	}
-	if r == nil {
-		r = &RingRecord{}
+	var keys []ringKey
+	if r != nil {
+		for _, rk := range r.Keys {
+			n := ringKey{RingKey: rk}
+			if len(rk.Key) == len(TokenKey{}) {
+				n.cipher = newFF1(TokenKey(rk.Key), id.Shard(), id.Ring())
+			}
+			keys = append(keys, n)
+		}
 	}
-	s.rings.put(k, r, s.now())
-	return r, nil
+	s.rings.put(k, keys, s.now())
+	return keys, nil
 }
 
 // merchantOf returns a merchant, remembered for a minute: name and contact may be
@@ -194,7 +264,7 @@ func (s *Service) Press(ctx context.Context, id Token, p PressCommand) (Way, *Vi
 	err := s.change(ctx, id.Shard(), func(t *tx) error {
 		way, v = Way{}, &View{Token: id, At: t.now}
 		sc, known := s.secret.OpenScan(id, p.Scan)
-		code, b, links, err := t.scanned(id, sc, known)
+		code, b, err := t.anyCode(id)
 		if err != nil {
 			return err
 		}
@@ -205,6 +275,15 @@ func (s *Service) Press(ctx context.Context, id Token, p PressCommand) (Way, *Vi
 		v.Code, t.merchant = code, code.Merchant
 		if v.Merchant, err = t.merchantOf(code.Merchant); err != nil {
 			return err
+		}
+		var links [2]*Link
+		for i := range links {
+			if !known {
+				break
+			}
+			if links[i], err = t.link(id, sc.Epoch+uint64(i)); err != nil {
+				return err
+			}
 		}
 		var at *Scan
 		if known {

@@ -26,18 +26,23 @@ type Service struct {
 
 	background context.Context // lives as long as the service: a till that hangs up ends no bank call
 	stop       context.CancelFunc
+	patience   context.Context // ends when nobody is to be kept waiting any more
+	hurry      context.CancelFunc
 	mu         sync.Mutex
 	closed     bool
 	working    sync.WaitGroup
 	launch     func(func()) // starts background work; tests put their own order here
 	oneHand    bool         // sweep one record after the other; tests want an order
 
-	rings     remembered[Key, *RingRecord]
+	rings     remembered[Key, []ringKey]
 	merchants remembered[MerchantID, *Merchant]
 	keys      remembered[KeyID, *APIKey]
 	can       remembered[string, Abilities]
 	inUse     remembered[struct{}, []Shard]
 	scans     scanNotes
+
+	batchMu sync.RWMutex
+	batches map[string]batchVersion
 }
 
 // Config is what a Service needs.
@@ -66,6 +71,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	}
 	s.launch = s.working.Go
 	s.background, s.stop = context.WithCancel(context.Background())
+	s.patience, s.hurry = context.WithCancel(s.background)
 	s.rings.init(time.Minute, 1<<16)
 	s.merchants.init(time.Minute, 1<<16)
 	s.keys.init(3*time.Second, 1<<16)
@@ -115,6 +121,11 @@ func (s *Service) identity(ctx context.Context, fresh bool) (key [32]byte, err e
 	return [32]byte(have.Secret), nil
 }
 
+// Hurry answers everybody who waits for something to happen with what is known by
+// now, and whoever comes after them too: the gateway is about to stop, and a till
+// that polls is to do so at another one.
+func (s *Service) Hurry() { s.hurry() }
+
 // Close stops taking new work of its own and waits for the calls under way, at
 // most until ctx ends. The store stays open.
 func (s *Service) Close(ctx context.Context) error {
@@ -128,6 +139,11 @@ func (s *Service) Close(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
+	}
+	select {
+	case <-done: // both at once
+		return nil
+	default:
 		return fmt.Errorf("bank calls are still under way; the next start asks about them: %w", ctx.Err())
 	}
 }
@@ -169,7 +185,7 @@ func (s *Service) await(ctx context.Context, id RequestID, d time.Duration, done
 			d = 0
 		case <-ctx.Done():
 			return r, nil // what is known by now is the answer
-		case <-s.background.Done():
+		case <-s.patience.Done():
 			return r, nil
 		}
 	}

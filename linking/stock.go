@@ -49,8 +49,11 @@ func (s *Service) MakeCode(ctx context.Context, c Caller, in NewCode) (*Code, er
 			}
 		}
 		outlet := in.Outlet
-		if c.Outlet != "" {
+		if outlet == "" {
 			outlet = c.Outlet
+		}
+		if err := t.mayPlace(c, outlet); err != nil {
+			return err
 		}
 		var b [8]byte
 		rand.Read(b[:])
@@ -79,7 +82,7 @@ func checkCode(k CodeKind, label string) error {
 // newestKey is the key that a merchant's next tokens are made with.
 func (t *tx) newestKey(m *Merchant) (Generation, TokenKey, error) {
 	gen := m.Generations[len(m.Generations)-1]
-	r, err := read[RingRecord](t, ringKey(t.shard, gen.Ring), nil)
+	r, err := read[RingRecord](t, ringKeyOf(t.shard, gen.Ring), nil)
 	if err != nil {
 		return gen, TokenKey{}, err
 	}
@@ -125,6 +128,9 @@ func (s *Service) MakeBatch(ctx context.Context, c Caller, in NewBatch) (*Batch,
 		if err != nil {
 			return err
 		}
+		if err := t.mayPlace(c, in.Outlet); err != nil {
+			return err
+		}
 		var n [4]byte
 		rand.Read(n[:])
 		no := binary.BigEndian.Uint32(n[:])%maxBatch + 1
@@ -151,7 +157,7 @@ func (s *Service) BatchTokens(ctx context.Context, b *Batch, from uint64, f func
 		if g.No != b.Generation {
 			continue
 		}
-		ring, err := read[RingRecord](t, ringKey(t.shard, g.Ring), nil)
+		ring, err := read[RingRecord](t, ringKeyOf(t.shard, g.Ring), nil)
 		if err != nil || ring == nil {
 			return storeProblem(orMissing(err, "key ring"))
 		}
@@ -292,14 +298,14 @@ type CodePatch struct {
 
 // PatchCode changes a code's label, place or status. Taking it out of use detaches
 // what it shows.
-func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch) (*Code, error) {
-	var code *Code
-	err := s.change(ctx, id.Shard(), func(t *tx) (err error) {
+func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch) (v CodeView, err error) {
+	err = s.change(ctx, id.Shard(), func(t *tx) (err error) {
 		t.begin(c)
 		if again, err := t.onceBegin(); err != nil || again != nil {
 			return err
 		}
-		if code, err = t.codeFor(c, id); err != nil {
+		code, err := t.codeFor(c, id)
+		if err != nil {
 			return err
 		}
 		if err := t.fresh(code, p.IfMatch); err != nil {
@@ -312,6 +318,9 @@ func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch
 			code.Label = *p.Label
 		}
 		if p.Outlet != nil {
+			if err := t.mayPlace(c, *p.Outlet); err != nil {
+				return err
+			}
 			code.Outlet = *p.Outlet
 		}
 		if p.Metadata != nil {
@@ -333,9 +342,10 @@ func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch
 			return err
 		}
 		t.emit(Event{Type: CodeChanged, Code: code.Token, Epoch: code.Epoch, Outlet: code.Outlet}, nil)
-		return t.onceDone(CodeView{code, b})
+		v = CodeView{code, b}
+		return t.onceDone(v)
 	})
-	return code, err
+	return v, err
 }
 
 func (t *tx) setStatus(code *Code, st CodeStatus) error {
@@ -365,9 +375,8 @@ func (t *tx) setStatus(code *Code, st CodeStatus) error {
 
 // ReplaceCode makes a new code of the same kind that takes over what the old one
 // shows; the old one says so from then on.
-func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (*Code, error) {
-	var code *Code
-	err := s.change(ctx, id.Shard(), func(t *tx) error {
+func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (v CodeView, err error) {
+	err = s.change(ctx, id.Shard(), func(t *tx) error {
 		t.begin(c)
 		if again, err := t.onceBegin(); err != nil || again != nil {
 			return err
@@ -394,7 +403,7 @@ func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (*Code, e
 		n.Token, n.Generation, n.Serial = MakeToken(t.shard, gen.Ring, key, serial), gen.No, serial
 		n.Status, n.Stock, n.CreatedAt = CodeActive, StockMade, t.now
 		n.Epoch, n.Free, n.Shown, n.Last, n.ScannedAt, n.ReplacedBy = 0, false, nil, nil, 0, ""
-		code = &n
+		code := &n
 		if err := t.create(codeKey(n.Token), code); err != nil {
 			return err
 		}
@@ -415,7 +424,8 @@ func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (*Code, e
 		old.ReplacedBy = code.Token
 		t.emit(Event{Type: CodeMade, Code: code.Token, Outlet: code.Outlet}, nil)
 		t.emit(Event{Type: CodeChanged, Code: old.Token, Epoch: old.Epoch, Outlet: old.Outlet}, nil)
-		return t.onceDone(CodeView{Code: code})
+		v = CodeView{Code: code}
+		return t.onceDone(v)
 	})
-	return code, err
+	return v, err
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"sync"
 )
 
 // Token is what is printed in a code, 20 symbols of Crockford base 32:
@@ -90,8 +91,11 @@ func MakeToken(shard Shard, ring Ring, key TokenKey, s Serial) Token {
 
 // Open reads the serial off a token. False means that key did not make it; true
 // with batch 0 only means that it may have.
-func (t Token) Open(key TokenKey) (Serial, bool) {
-	a, b := newFF1(key, t.Shard(), t.Ring()).decrypt(symbols(string(t[4:11])), symbols(string(t[11:18])))
+func (t Token) Open(key TokenKey) (Serial, bool) { return t.open(newFF1(key, t.Shard(), t.Ring())) }
+
+// open is Open with a cipher made for the token's shard and ring.
+func (t Token) open(f *ff1) (Serial, bool) {
+	a, b := f.decrypt(symbols(string(t[4:11])), symbols(string(t[11:18])))
 	batch := uint32(a >> 15)
 	if batch == 0 {
 		return Serial{0, a<<35 | b}, true
@@ -118,33 +122,42 @@ func newFF1(key TokenKey, shard Shard, ring Ring) *ff1 {
 	return f
 }
 
+// blocks are one round's input and output. They go through an interface, so they
+// would be made anew every round; a scan makes ten.
+type blocks struct{ q, r [16]byte }
+
+var spareBlocks = sync.Pool{New: func() any { return new(blocks) }}
+
 // round is the low 64 bits of the round function's y; the caller's mask takes it
 // modulo 2^35. d is 12 bytes, so y is the first 12 bytes of one block.
-func (f *ff1) round(i byte, x uint64) uint64 {
-	q := f.p // CBC-MAC: the second block is xored onto the encrypted first
+func (f *ff1) round(m *blocks, i byte, x uint64) uint64 {
+	m.q = f.p // CBC-MAC: the second block is xored onto the encrypted first
 	for j := range f.tweak {
-		q[j] ^= f.tweak[j]
+		m.q[j] ^= f.tweak[j]
 	}
-	q[10] ^= i
-	q[11] ^= byte(x >> 32)
+	m.q[10] ^= i
+	m.q[11] ^= byte(x >> 32)
 	for j := range 4 {
-		q[12+j] ^= byte(x >> (24 - 8*j))
+		m.q[12+j] ^= byte(x >> (24 - 8*j))
 	}
-	var r [16]byte
-	f.block.Encrypt(r[:], q[:])
-	return binary.BigEndian.Uint64(r[4:12])
+	f.block.Encrypt(m.r[:], m.q[:])
+	return binary.BigEndian.Uint64(m.r[4:12])
 }
 
 func (f *ff1) encrypt(a, b uint64) (uint64, uint64) {
+	m := spareBlocks.Get().(*blocks)
 	for i := byte(0); i < 10; i++ {
-		a, b = b, (a+f.round(i, b))&half
+		a, b = b, (a+f.round(m, i, b))&half
 	}
+	spareBlocks.Put(m)
 	return a, b
 }
 
 func (f *ff1) decrypt(a, b uint64) (uint64, uint64) {
+	m := spareBlocks.Get().(*blocks)
 	for i := byte(10); i > 0; i-- {
-		a, b = (b-f.round(i-1, a))&half, a
+		a, b = (b-f.round(m, i-1, a))&half, a
 	}
+	spareBlocks.Put(m)
 	return a, b
 }

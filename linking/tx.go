@@ -108,6 +108,18 @@ func (s *Service) send(ctx context.Context, c *Commit) (err error) {
 	return &Error{Kind: Uncertain, Code: "uncertain", Detail: "The change may or may not have been stored. Ask again with the same Idempotency-Key.", Err: err}
 }
 
+// told is the error of reading back what was changed: that the answer could not be
+// read undoes nothing, so nobody may be told that nothing was done.
+func told(err error) error {
+	if err == nil {
+		return nil
+	}
+	if err = storeProblem(err); IsKind(err, Unavailable) {
+		return &Error{Kind: Uncertain, Code: "uncertain", Detail: "The change is stored, but how things stand now could not be read. Ask again with the same Idempotency-Key.", Retry: 1, Err: err}
+	}
+	return err
+}
+
 // storeProblem makes an error of the store one that a caller may see.
 func storeProblem(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
@@ -353,6 +365,7 @@ func connectionKey(id ConnectionID) Key { return Key{id.Shard(), kindConnection,
 func pollKey(id ConnectionID) Key       { return Key{id.Shard(), kindPoll, string(id)} }
 func batchKey(id BatchID) Key           { return Key{id.Shard(), kindBatch, string(id)} }
 func logoKey(id MerchantID) Key         { return Key{id.Shard(), kindLogo, string(id)} }
+func outletKey(id OutletID) Key         { return Key{shardOf(string(id)), kindOutlet, string(id)} }
 func exceptionKey(id ExceptionID) Key {
 	return Key{Shard(symbols(string(id[:2]))), kindException, string(id)}
 }
@@ -365,7 +378,7 @@ func clientIDKey(m MerchantID, id string) Key {
 func linkKey(t Token, epoch uint64) Key {
 	return Key{t.Shard(), kindLink, string(appendSymbols(append([]byte(t), '.'), epoch, 8))}
 }
-func ringKey(s Shard, r Ring) Key { return Key{s, kindRing, r.String()} }
+func ringKeyOf(s Shard, r Ring) Key { return Key{s, kindRing, r.String()} }
 func paymentKey(c ConnectionID, payment string) Key {
 	return Key{c.Shard(), kindPayment, string(c) + "." + payment}
 }

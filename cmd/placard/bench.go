@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,8 @@ type benchCommand struct {
 	Turn    time.Duration `help:"How long a turn takes." default:"2s"`
 	Clients int           `help:"Connections that ask at once for scans." default:"64"`
 	Tills   int           `help:"Connections that attach at once." default:"16"`
+	Only    string        `help:"Measure only what has this in its name." placeholder:"TEXT"`
+	Profile string        `help:"Write a CPU profile of it." type:"path" placeholder:"FILE"`
 }
 
 func (c *benchCommand) Run(e *env) error {
@@ -57,6 +60,20 @@ func (c *benchCommand) Run(e *env) error {
 	defer b.close()
 	if err := b.prepare(); err != nil {
 		return err
+	}
+	if c.Only != "" {
+		b.cases = slices.DeleteFunc(b.cases, func(x *benchCase) bool { return !strings.Contains(x.Name, c.Only) })
+	}
+	if c.Profile != "" {
+		f, err := os.Create(c.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	figures := b.measure()
 	if b.failed.Load() > 0 {
@@ -82,10 +99,30 @@ type bench struct {
 type benchCase struct {
 	Name    string
 	Clients int
-	against string                                                 // the case it is compared with
-	do      func(worker int, stop <-chan struct{}) []time.Duration // works until stop, and tells how long each took
-	rates   []float64
-	all     []time.Duration
+	against string // the case it is compared with
+
+	load *benchLoad                                             // calls over HTTP, made by a process of its own
+	do   func(worker int, stop <-chan struct{}) []time.Duration // or calls in this one, until stop
+
+	rates, cpu, redis []float64
+	all               []time.Duration
+}
+
+// benchLoad is what the process that makes calls is told.
+type benchLoad struct {
+	Addr    string
+	Clients int
+	Status  int
+	Turn    time.Duration
+	PerTill bool // each client sends its own call; otherwise any of them
+	Calls   [][]byte
+}
+
+// benchTaken is what it tells.
+type benchTaken struct {
+	Took   []time.Duration
+	Failed int
+	Spent  time.Duration
 }
 
 // benchFigure is what is told of a case.
@@ -95,10 +132,10 @@ type benchFigure struct {
 	PerSecond float64 `json:"per_second"`
 	P50       float64 `json:"p50_ms"`
 	P99       float64 `json:"p99_ms"`
-	Against   string  `json:"against,omitempty"`
-	Ratio     float64 `json:"ratio,omitempty"`  // the median of the turns' ratios of throughput
-	CPU       float64 `json:"cpu_us,omitempty"` // of this process for one call, in microseconds
+	CPU       float64 `json:"cpu_us,omitempty"` // of the gateway's process for one call, in microseconds
 	RedisCPU  float64 `json:"redis_cpu_us,omitempty"`
+	Against   string  `json:"against,omitempty"`
+	Ratio     float64 `json:"ratio,omitempty"` // the median of the turns' ratios of throughput
 }
 
 func machine() string {

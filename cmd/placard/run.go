@@ -35,6 +35,7 @@ type program struct {
 	Merchants merchantsCommand `cmd:"" help:"Make and list merchants."`
 	Keys      keysCommand      `cmd:"" help:"Make, list and revoke API keys."`
 	Bench     benchCommand     `cmd:"" help:"Measure scans and attaches side by side with bare counterparts."`
+	BenchLoad benchLoadCommand `cmd:"" hidden:""`
 	Version   versionCommand   `cmd:"" help:"Say which version this is."`
 }
 
@@ -146,7 +147,14 @@ func collect(n *kong.Node, known map[string]bool) {
 
 func flagName(s string) string { return strings.ReplaceAll(s, "_", "-") }
 
+// Resolve gives way to the environment: whoever starts a process knows better than
+// a file that many share. The command line wins over both.
 func (y *yamlFlags) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Tag.Envs {
+		if _, ok := os.LookupEnv(name); ok {
+			return nil, nil
+		}
+	}
 	for name, v := range y.values {
 		if flagName(name) == flag.Name {
 			return v, nil

@@ -166,7 +166,7 @@ type certFiles struct {
 func (f *certFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.have != nil && time.Since(f.checked) < 10*time.Second {
+	if f.have != nil && time.Since(f.checked) < time.Second {
 		return f.have, nil
 	}
 	f.checked = time.Now()

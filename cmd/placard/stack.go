@@ -104,6 +104,7 @@ type stack struct {
 	service *linking.Service
 	gateway *gateway.Server
 	log     *slog.Logger
+	leave   time.Duration
 
 	served    chan error
 	stopSweep context.CancelFunc
@@ -123,7 +124,7 @@ type stackOptions struct {
 // newStack puts the parts together. It does not listen yet. On an error everything
 // it opened is closed, the store included.
 func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o stackOptions, log *slog.Logger) (s *stack, err error) {
-	s = &stack{store: st, sealer: sealer, log: log, served: make(chan error, 1), swept: make(chan struct{})}
+	s = &stack{store: st, sealer: sealer, log: log, leave: o.leave, served: make(chan error, 1), swept: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close(ctx)
@@ -175,10 +176,13 @@ func (s *stack) start(ln net.Listener, sweep bool) {
 	go func() { s.served <- s.gateway.Serve(ln) }()
 }
 
-// stop ends everything in order: the world is told, open requests are finished,
-// background work ends, calls to banks are waited for, and the store is closed last.
+// stop ends everything in order: the world is told, whoever waits is answered, open
+// requests are finished, background work ends, calls to banks are waited for, and the
+// store is closed last.
 func (s *stack) stop(ctx context.Context) error {
+	hurry := time.AfterFunc(s.leave, s.service.Hurry)
 	err := s.gateway.Stop(ctx)
+	hurry.Stop()
 	err = errors.Join(err, <-s.served)
 	s.stopSweep()
 	<-s.swept
