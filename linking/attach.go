@@ -80,6 +80,9 @@ func (s *Service) Attach(ctx context.Context, c Caller, cmd AttachCommand) (*Lin
 
 // notAtBank reports whether a till learns nothing more about r by waiting for the bank.
 func notAtBank(r *Request) bool {
+	if r.Bank.Link != nil && (r.Status == Active && !r.Bank.LinkSeen || r.Status.Final() && r.Bank.LinkHeld) {
+		return false
+	}
 	return r.Status != Preparing && r.Status != Closing || r.Bank.Refused || r.After != ""
 }
 
@@ -153,6 +156,9 @@ func (t *tx) attachable(r *Request, cmd AttachCommand, code *Code) (*Request, bo
 	}
 	if r.Code == code.Token {
 		return r, true, nil
+	}
+	if r.Bank.LinkHeld && r.Bank.LinkCode != code.Token {
+		return nil, false, conflict("request_on_other_code", "The bank shows this payment request at another code's location; cancel it and make a new one.").with("code", r.Bank.LinkCode)
 	}
 	if r.Code != "" {
 		if !cmd.Move {
@@ -356,7 +362,26 @@ func (t *tx) place(c Caller, cmd AttachCommand, code *Code, r *Request) (displac
 		return "", err
 	}
 	t.emit(Event{Type: CodeAttached, Code: code.Token, Epoch: code.Epoch, Outlet: code.Outlet}, r)
-	return displaced, nil
+	r.Bank.Link, r.Bank.LinkCode = nil, ""
+	if code.ResolvedBy == ByBankPayload {
+		err = t.locate(code, r)
+	}
+	return displaced, err
+}
+
+// locate has the bank show r at the location that is printed in the code, once
+// whatever it shows now is gone: cancelled first, then unlinked.
+func (t *tx) locate(code *Code, r *Request) error {
+	b := &r.Bank
+	if b.Sent && b.Charge != code.Charge {
+		return invalid("request_id", "charge", "The request is "+string(b.Charge)+" at the bank, and the code is made for "+string(code.Charge)+".")
+	}
+	b.Charge, b.Link, b.LinkCode, b.LinkSeen = code.Charge, code.BankLink, code.Token, false
+	b.LinkReady = code.Shows == "" && !code.ShowsUnknown
+	if r.Status == Active { // the bank holds it elsewhere: it is asked to show it here
+		return t.move(r, Drift)
+	}
+	return nil
 }
 
 // mayReplace refuses to take the place of another sale's open request without

@@ -13,6 +13,23 @@ type Banks interface {
 	// Open returns the bank behind a connection. It makes no call. An error says
 	// that the connection's settings cannot work, in a sentence.
 	Open(c *Connection) (Bank, error)
+
+	// Seal puts settings and secrets into a connection, the secrets encrypted with a
+	// key that no store holds. An *Error of kind Invalid names the setting that cannot
+	// work; no bank is called.
+	Seal(c *Connection, settings, secrets map[string]string) error
+
+	// Probe tries a connection for real, step by step, and leaves nothing behind at
+	// the bank: reach, create, get, cancel. It ends with the first step that fails.
+	Probe(ctx context.Context, c *Connection) []ProbeStep
+}
+
+// ProbeStep is one step of trying a connection.
+type ProbeStep struct {
+	Step   string
+	OK     bool
+	Code   string // of the failure: the bank's own or a word of ours, safe to show to staff
+	Detail string
 }
 
 // Bank is one merchant's connection to one bank: creditor's side of
@@ -82,19 +99,20 @@ const (
 
 // Abilities is what a rail, or one connection of it, can do.
 type Abilities struct {
-	Currencies  []Currency
-	MaxExpiry   time.Duration // the longest time a request may stay open; 0: no limit
-	OpenEnded   bool          // a request may have no expiry at all
-	NeedsDebtor bool          // due-date charges need the debtor's name and tax id
-	Revise      bool          // amount and expiry of an open request can change
-	Refund      bool
-	Capture     bool // money may be authorised first and captured later
-	BankLink    bool // has permanent locations of its own that a printed code can carry
-	Changed     bool // can list what changed
-	Adjustable  bool // the payer may choose the amount within a range
-	EndsItself  bool // the bank ends a request at its expiry without being asked
-	Charges     []Charge
-	Methods     []string // ways to pay the bank offers by name, for example "card"; empty: it has none to choose from
+	Currencies    []Currency
+	MaxExpiry     time.Duration // the longest time a request may stay open; 0: no limit
+	OpenEnded     bool          // a request may have no expiry at all
+	NeedsDebtor   bool          // due-date charges need the debtor's name and tax id
+	Revise        bool          // amount and expiry of an open request can change
+	Refund        bool
+	Capture       bool // money may be authorised first and captured later
+	BankLink      bool // has permanent locations of its own that a printed code can carry
+	Changed       bool // can list what changed
+	Adjustable    bool // the payer may choose the amount within a range
+	EndsItself    bool // the bank ends a request at its expiry without being asked
+	ScannedByBank bool // payers scan with the bank's app: codes are resolved by the bank unless the caller says otherwise
+	Charges       []Charge
+	Methods       []string // ways to pay the bank offers by name, for example "card"; empty: it has none to choose from
 }
 
 // BankRef names a request at the bank.
@@ -275,4 +293,5 @@ type Connection struct {
 	Sealed    []byte            `cbor:"5,keyasint,omitempty"` // secrets, encrypted with a key outside the store
 	CreatedAt time.Time         `cbor:"6,keyasint"`
 	Revision  int               `cbor:"7,keyasint,omitempty"` // grows with every change, so that a cached bank is dropped
+	Secrets   []string          `cbor:"8,keyasint,omitempty"` // the names of what is sealed
 }

@@ -74,6 +74,10 @@ type Code struct {
 	ReplacedBy Token
 	// BankLink is the bank's own location that is printed in a bank-resolved code.
 	BankLink *BankLink
+	// Shows is what the bank's location was last seen to show; empty: nothing.
+	Shows RequestID
+	// ShowsUnknown says that something was sent since that may have changed it.
+	ShowsUnknown bool
 
 	newerBits uint64 // parts of the record that a newer program wrote: kept as they are
 	newer     []byte
@@ -182,6 +186,19 @@ func (c *Code) detach(byItself bool, now time.Time) {
 	c.Free = false
 	c.Epoch++
 	c.Shown = nil
+}
+
+// atBank reports whether the bank's location shows what the code is to show, as far as
+// is known. A code of ours always does.
+func (c *Code) atBank() bool {
+	if c.ResolvedBy != ByBankPayload {
+		return true
+	}
+	want := RequestID("")
+	if c.Shown != nil {
+		want = c.Shown.Request
+	}
+	return !c.ShowsUnknown && c.Shows == want
 }
 
 // setStatus takes the code out of use, or back. Scans of before are over either way.

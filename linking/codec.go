@@ -149,7 +149,9 @@ const (
 	codeHasBankLink
 	codeHasShown
 	codeHasLast
-	codeKnown = codeHasLast<<1 - 1
+	codeHasShows
+	codeShowsUnknown
+	codeKnown = codeShowsUnknown<<1 - 1
 )
 
 // Enumerations as one byte. The order is stored: only ever add at the end.
@@ -157,7 +159,7 @@ var (
 	codeKinds    = []CodeKind{Counter, Bill, Account}
 	codeStatuses = []CodeStatus{CodeActive, CodeVoid, CodeLost, CodeRetired, CodeReplaced}
 	stocks       = []Stock{StockMade, StockPrinted, StockDelivered}
-	origins      = []Origin{"", MadeByLink, MadeByRequest}
+	origins      = []Origin{"", MadeByLink, MadeByRequest, MadeElsewhere}
 	statusOrder  = []Status{Draft, Unvalued, Preparing, Active, Processing, Closing, Review, Paid, Expired, Cancelled}
 )
 
@@ -183,6 +185,8 @@ func (c *Code) encode() []byte {
 	set(c.BankLink != nil, codeHasBankLink)
 	set(c.Shown != nil, codeHasShown)
 	set(c.Last != nil, codeHasLast)
+	set(c.Shows != "", codeHasShows)
+	set(c.ShowsUnknown, codeShowsUnknown)
 
 	w := writer(make([]byte, 0, 160))
 	w = append(w, schemaCode)
@@ -255,6 +259,9 @@ func (c *Code) encode() []byte {
 		}
 		w = append(w, byItself)
 	}
+	if c.Shows != "" {
+		w.id(string(c.Shows), c.Token)
+	}
 	return append(w, c.newer...)
 }
 
@@ -266,7 +273,7 @@ func (c *Code) decode(data []byte) error {
 	r := reader{text: string(data), at: 1}
 	bits := r.uint()
 	shard := string(c.Token[:2])
-	*c = Code{Token: c.Token, Charge: Immediate, Stock: StockMade, ResolvedBy: ByGateway, Free: bits&codeIsFree != 0, newerBits: bits &^ codeKnown}
+	*c = Code{Token: c.Token, Charge: Immediate, Stock: StockMade, ResolvedBy: ByGateway, Free: bits&codeIsFree != 0, ShowsUnknown: bits&codeShowsUnknown != 0, newerBits: bits &^ codeKnown}
 	var m [14]byte
 	c.Merchant = MerchantID(appendSymbols(append(m[:0], shard...), r.fixed64(), 12))
 	c.Generation = int(r.uint())
@@ -339,6 +346,9 @@ func (c *Code) decode(data []byte) error {
 		l.At = r.time()
 		l.ByItself = r.byte() != 0
 		c.Last = l
+	}
+	if bits&codeHasShows != 0 {
+		c.Shows = RequestID(r.id(shard))
 	}
 	if !r.bad && r.at < len(r.text) {
 		if c.newerBits == 0 {

@@ -360,7 +360,7 @@ func (t *tx) settle(r *Request, p BankPayment) error {
 		return t.move(r, Settle)
 	}
 	r.Payments = append(r.Payments, pay)
-	if err := t.except(r, exceptionOf(r.Status, action), pay); err != nil {
+	if err := t.except(r, exceptionOf(r, action), pay); err != nil {
 		return err
 	}
 	if err := t.move(r, action); err != nil {
@@ -369,8 +369,11 @@ func (t *tx) settle(r *Request, p BankPayment) error {
 	return t.byRule(r)
 }
 
-func exceptionOf(s Status, a Action) ExceptionKind {
+func exceptionOf(r *Request, a Action) ExceptionKind {
+	s := r.Status
 	switch {
+	case r.Origin == MadeElsewhere:
+		return UnknownMoney
 	case s == Expired:
 		return LateMoney
 	case s == Cancelled:

@@ -18,8 +18,8 @@ func (s *Service) pursue(id RequestID, op BankOp) {
 	ctx, cancel := context.WithTimeout(s.background, opLife)
 	defer cancel()
 	for op.Kind != NoStep {
-		st, refund, err := s.call(ctx, id, op)
-		op, err = s.outcome(ctx, id, op, st, refund, err)
+		said, err := s.call(ctx, id, op)
+		op, err = s.outcome(ctx, id, op, said, err)
 		if err != nil {
 			s.log.Error("the outcome of a bank call is not stored; the bank will be asked again", "request", id, "err", err)
 			return
@@ -29,49 +29,66 @@ func (s *Service) pursue(id RequestID, op BankOp) {
 
 // call makes one call. A nil error with a state for another request than asked is
 // turned into an unknown outcome: it is no answer.
-func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (st BankState, f BankRefund, err error) {
+func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (said bankSaid, err error) {
 	r, c, err := s.requestAndConnection(ctx, id)
 	if err != nil {
-		return st, f, &BankError{Class: BankNotSent, Code: "store", Detail: "The store did not answer.", Err: err}
+		return said, &BankError{Class: BankNotSent, Code: "store", Detail: "The store did not answer.", Err: err}
 	}
 	if r.Bank.Op.ID != op.ID || s.now().After(op.Until.Add(-callLife)) {
-		return st, f, errOverrun // this process slept, and somebody else may have gone on
+		return said, errOverrun // this process slept, and somebody else may have gone on
 	}
 	bank, err := s.banks.Open(c)
 	if err != nil {
-		return st, f, &BankError{Class: BankNotSent, Code: "connection", Detail: "The bank connection's settings cannot work.", Err: err}
+		return said, &BankError{Class: BankNotSent, Code: "connection", Detail: "The bank connection's settings cannot work.", Err: err}
 	}
 	ref := BankRef{ID: id, Charge: r.Bank.Charge, BankID: r.Bank.BankID, Tag: r.Bank.Tag}
 	switch op.Kind {
 	case StepPut:
-		if r.Revision != op.Revision {
-			return st, f, errOverrun
+		if r.Revision != op.Revision || (r.Bank.Link != nil) != op.Linked {
+			return said, errOverrun // something newer is wanted: the next step asks for that
 		}
-		st, err = bank.Put(ctx, s.ask(r, ref))
+		said.state, err = bank.Put(ctx, s.ask(r, ref))
 	case StepClose:
-		st, err = bank.Close(ctx, ref)
+		said.state, err = bank.Close(ctx, ref)
 	case StepGet:
-		st, err = bank.Get(ctx, ref)
+		said.state, err = bank.Get(ctx, ref)
 	case StepCapture:
-		st, err = bank.Capture(ctx, ref)
+		said.state, err = bank.Capture(ctx, ref)
 	case StepRefund:
-		for _, f := range r.Refunds {
-			if f.ID != op.Refund {
-				continue
-			}
-			p := r.payment(f.PaymentID)
-			out, err := bank.Refund(ctx, RefundAsk{
-				BankRef: ref, Refund: f.ID, PaymentID: f.PaymentID,
-				Money: Money{f.Amount, p.Money.Currency}, Reason: f.Reason,
-			})
-			return st, out, err
+		f := r.refundByID(op.Refund)
+		if f == nil {
+			return said, errOverrun
 		}
-		return st, f, errOverrun
+		p := r.payment(f.PaymentID)
+		said.refund, err = bank.Refund(ctx, RefundAsk{
+			BankRef: ref, Refund: f.ID, PaymentID: f.PaymentID,
+			Money: Money{f.Amount, p.Money.Currency}, Reason: f.Reason,
+		})
+		return said, err
+	case StepLook, StepUnlink:
+		if r.Bank.Link == nil {
+			return said, errOverrun
+		}
+		link := *r.Bank.Link
+		said.shows, err = bank.LinkShows(ctx, link)
+		if err == nil && op.Kind == StepUnlink && said.shows == id { // never a newer one
+			if err = bank.Unlink(ctx, link); err == nil {
+				said.shows, err = bank.LinkShows(ctx, link)
+			}
+		}
+		return said, err
 	}
-	if err == nil && st.ID != id {
+	if err == nil && said.state.ID != id {
 		err = &BankError{Class: BankUnknown, Code: "other_request", Detail: "The bank answered about another request."}
 	}
-	return st, f, err
+	return said, err
+}
+
+// bankSaid is what a call brought, by its kind.
+type bankSaid struct {
+	state  BankState
+	refund BankRefund
+	shows  RequestID
 }
 
 // callLife is the longest a call may take, the bank client's own deadlines included:
@@ -87,7 +104,7 @@ func (s *Service) ask(r *Request, ref BankRef) Ask {
 	a := Ask{
 		BankRef: ref, Revision: r.Revision, Money: Money{r.Content.Amount, r.Content.Currency},
 		Min: r.Content.Min, Max: r.Content.Max, ExpiresAt: r.Content.ExpiresAt, Reference: r.Content.Reference,
-		Methods: r.Methods, Manual: r.Manual, Customer: r.Customer,
+		Methods: r.Methods, Manual: r.Manual, Customer: r.Customer, Link: r.Bank.Link,
 		ReturnURL:   s.returnURL(r),
 		CallbackURL: s.callbackURL + "/callbacks/" + r.Bank.Rail + "/" + string(r.Bank.Connection),
 	}
@@ -121,7 +138,7 @@ func (s *Service) requestAndConnection(ctx context.Context, id RequestID) (*Requ
 
 // outcome stores what a call brought, and returns the next step it marked as under
 // way for the same request.
-func (s *Service) outcome(ctx context.Context, id RequestID, op BankOp, st BankState, f BankRefund, callErr error) (next BankOp, err error) {
+func (s *Service) outcome(ctx context.Context, id RequestID, op BankOp, said bankSaid, callErr error) (next BankOp, err error) {
 	if ctx.Err() != nil { // the call took all the time there was; its outcome still matters
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(s.background, 5*time.Second)
@@ -140,14 +157,17 @@ func (s *Service) outcome(ctx context.Context, id RequestID, op BankOp, st BankS
 		} else {
 			r.Bank.Op = BankOp{}
 		}
-		if callErr != nil {
+		switch {
+		case callErr != nil:
 			err = t.failed(r, op, callErr)
-		} else if op.Kind == StepRefund {
+		case op.Kind == StepRefund:
 			r.Bank.Tries, r.Bank.LastError = 0, ""
 			r.Bank.NextAt = t.now.Add(refundEach)
-			err = t.refunded(r, f)
-		} else {
-			err = t.learn(r, st)
+			err = t.refunded(r, said.refund)
+		case op.Kind == StepLook || op.Kind == StepUnlink:
+			err = t.located(r, op, said.shows)
+		default:
+			err = t.learn(r, said.state)
 		}
 		if err != nil {
 			return err
@@ -212,11 +232,17 @@ func (t *tx) failed(r *Request, op BankOp, callErr error) error {
 			return t.refunded(r, BankRefund{ID: string(op.Refund), Status: RefundFailed, Reason: e.Code})
 		case StepCapture:
 			b.Capture = false
+		case StepLook, StepUnlink:
+			wait(deniedEach)
 		default:
 			b.Unsure = true
 			wait(0)
 		}
 	case BankAbsent:
+		if op.Kind == StepLook || op.Kind == StepUnlink {
+			wait(deniedEach)
+			return nil
+		}
 		return t.absent(r, op, wait)
 	case BankBusy:
 		b.Unsure, b.NextAt = true, time.Time{}
@@ -225,11 +251,59 @@ func (t *tx) failed(r *Request, op BankOp, callErr error) error {
 			wait(0)
 		}
 	default: // unknown
-		if op.Kind != StepGet && op.Kind != StepRefund {
+		switch op.Kind {
+		case StepGet, StepRefund, StepLook, StepUnlink: // once more changes nothing
+		default:
 			b.Unsure = true
 		}
 		wait(0)
 	}
+	return nil
+}
+
+// located takes the bank's word on what a code's location shows.
+func (t *tx) located(r *Request, op BankOp, shows RequestID) error {
+	b := &r.Bank
+	c, err := t.code(b.LinkCode)
+	if err != nil || c == nil {
+		return err
+	}
+	c.Shows, c.ShowsUnknown = shows, false
+	again := func() {
+		b.Tries++
+		b.NextAt = t.now.Add(retryDelay(b.Tries))
+	}
+	if op.Kind == StepLook {
+		if shows == r.ID {
+			b.LinkSeen, b.Tries, b.NextAt = true, 0, time.Time{}
+			t.emit(Event{Type: BankChanged, Code: c.Token, Epoch: c.Epoch, Outlet: c.Outlet}, r)
+			return nil
+		}
+		again()
+		if r.Status == Active { // it was put there, and is not: it is put there once more
+			return t.move(r, Drift)
+		}
+		return nil
+	}
+	if shows == r.ID {
+		again()
+		return nil
+	}
+	b.LinkHeld, b.LinkSeen, b.Tries, b.NextAt = false, false, 0, time.Time{}
+	t.emit(Event{Type: BankChanged, Code: c.Token, Epoch: c.Epoch, Outlet: c.Outlet}, r)
+	return t.locationFree(c)
+}
+
+// locationFree lets the request that waits for a code's location go to the bank.
+func (t *tx) locationFree(c *Code) error {
+	if c.Shown == nil || c.Shows != "" || c.ShowsUnknown {
+		return nil
+	}
+	next, err := t.request(c.Shown.Request)
+	if err != nil || next == nil || next.Bank.Link == nil {
+		return err
+	}
+	next.Bank.LinkReady = true
 	return nil
 }
 

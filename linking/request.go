@@ -64,6 +64,7 @@ type Origin string
 const (
 	MadeByLink    Origin = "link"    // by PUT …/link: it lives and ends with the code
 	MadeByRequest Origin = "request" // by POST /v1/requests: it has a page of its own
+	MadeElsewhere Origin = "unknown" // the bank names it as ours, and we know nothing of it: records were lost
 )
 
 // Content is what a payer is asked for. A change of it is a new revision.
@@ -207,6 +208,13 @@ type BankSide struct {
 	Alone      bool         `cbor:"18,keyasint,omitempty"` // the rail has no list: it is asked for by itself
 	PutAt      time.Time    `cbor:"19,keyasint,omitzero"`  // when it was last sent
 	BankID     string       `cbor:"20,keyasint,omitempty"` // the bank's own id, where it makes one
+
+	// On a code that the bank resolves:
+	Link      *BankLink `cbor:"21,keyasint,omitempty"` // the location that shall show it
+	LinkCode  Token     `cbor:"22,keyasint,omitempty"` // the code it is printed in
+	LinkReady bool      `cbor:"23,keyasint,omitempty"` // the location is free for it
+	LinkHeld  bool      `cbor:"24,keyasint,omitempty"` // the location may show it, and has to be emptied once it is gone
+	LinkSeen  bool      `cbor:"25,keyasint,omitempty"` // the bank said that the location shows it
 }
 
 // StepKind is what is to be done next at the bank.
@@ -219,6 +227,8 @@ const (
 	StepGet     StepKind = "get"
 	StepCapture StepKind = "capture"
 	StepRefund  StepKind = "refund"
+	StepLook    StepKind = "look"   // ask what a code's location shows
+	StepUnlink  StepKind = "unlink" // empty a code's location
 )
 
 // BankOp is a call under way. Whoever finds it past Until may assume that its
@@ -230,6 +240,7 @@ type BankOp struct {
 	Revision int       `cbor:"4,keyasint,omitempty"` // what a put asks for
 	Refund   RefundID  `cbor:"5,keyasint,omitempty"`
 	First    bool      `cbor:"6,keyasint,omitempty"` // nothing of the request was sent before
+	Linked   bool      `cbor:"7,keyasint,omitempty"` // a put that names a code's location
 }
 
 // StatusAt is the status at now. From the instant of ExpiresAt a request is no

@@ -137,6 +137,10 @@ func seeing(c *Code, shown *Face, s Scan, link *Link, now time.Time) Seen {
 		seen.Resolution = Updating
 		seen.Slow = now.Sub(shown.Stalled) > StallAfter
 	case Active:
+		if !c.atBank() {
+			seen.Resolution = Updating // what is printed leads to the bank, which may show something else
+			return seen
+		}
 		seen.Resolution = Payable
 		seen.Pressed = link != nil
 		seen.Request = &SeenRequest{

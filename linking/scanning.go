@@ -301,6 +301,9 @@ func (s *Service) Press(ctx context.Context, id Token, p PressCommand) (Way, *Vi
 		if way, err = t.press(r, v.Seen.Scan.Nonce, p); err != nil {
 			return err
 		}
+		if code.ResolvedBy == ByBankPayload && code.BankLink != nil {
+			way = Way{Kind: EMV, Payload: code.BankLink.Payload}
+		}
 		v.Seen.Pressed = true
 		return nil
 	})

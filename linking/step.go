@@ -44,8 +44,16 @@ func (r *Request) step(now time.Time) (StepKind, time.Time) {
 	}
 	switch r.Status {
 	case Preparing:
-		if r.After == "" && !b.Refused && !r.expiresBy(now) {
+		if r.After == "" && !b.Refused && !r.expiresBy(now) && (b.Link == nil || b.LinkReady) {
 			return StepPut, b.NextAt
+		}
+	case Active:
+		if b.Link != nil && !b.LinkSeen {
+			return StepLook, b.NextAt
+		}
+	case Paid, Expired, Cancelled:
+		if b.LinkHeld {
+			return StepUnlink, b.NextAt
 		}
 	case Closing:
 		if b.Sent && b.State != BankPaid { // paid: it ends when the money went back
@@ -109,6 +117,8 @@ func (r *Request) claim(now time.Time) *BankOp {
 	case StepPut:
 		op.Revision, op.First = r.Revision, !b.Sent
 		b.Sent, b.PutAt = true, now
+		op.Linked = b.Link != nil
+		b.LinkHeld = b.LinkHeld || op.Linked
 	case StepGet:
 		r.polled(now)
 	case StepRefund:
@@ -134,7 +144,7 @@ func (r *Request) giveUp(now time.Time) {
 	switch op.Kind {
 	case StepGet:
 		r.askAgain(now, 0)
-	case StepRefund: // the same refund again changes nothing
+	case StepRefund, StepLook, StepUnlink: // once more changes nothing
 	default:
 		r.Bank.Unsure = true
 	}

@@ -4,32 +4,40 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 )
 
 // NewCode is what a single code starts with.
 type NewCode struct {
-	Kind     CodeKind
-	Label    string
-	Outlet   OutletID
-	Metadata map[string]string
-	Rail     string
+	Kind       CodeKind
+	Label      string
+	Outlet     OutletID
+	Metadata   map[string]string
+	Rail       string
+	ResolvedBy ResolvedBy // empty: as payers of the rail expect
+	Charge     Charge     // empty: immediate; fixed for a code that the bank resolves
 }
 
 const maxLabel = 100
 
 // MakeCode makes one code. Its token is derived from the merchant's newest key and
-// is valid because its record exists.
+// is valid because its record exists. A code that the bank resolves costs one call to
+// the bank, which gives it a location of its own for ever.
 func (s *Service) MakeCode(ctx context.Context, c Caller, in NewCode) (*Code, error) {
+	if err := checkCode(in.Kind, in.Label); err != nil {
+		return nil, err
+	}
+	link, err := s.bankLink(ctx, c, &in)
+	if err != nil {
+		return nil, err
+	}
 	var code *Code
-	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+	err = s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
 		t.begin(c)
 		again, err := t.onceBegin()
 		if err != nil || again != nil {
-			return err
-		}
-		if err := checkCode(in.Kind, in.Label); err != nil {
 			return err
 		}
 		if len(c.Codes) > 0 {
@@ -60,8 +68,8 @@ func (s *Service) MakeCode(ctx context.Context, c Caller, in NewCode) (*Code, er
 		serial := Serial{0, binary.BigEndian.Uint64(b[:]) & (1<<50 - 1)}
 		code = &Code{
 			Token: MakeToken(t.shard, gen.Ring, key, serial), Merchant: m.ID, Generation: gen.No, Serial: serial,
-			Kind: in.Kind, Status: CodeActive, Stock: StockMade, ResolvedBy: ByGateway, Charge: Immediate,
-			Rail: in.Rail, Outlet: outlet, Label: in.Label, Metadata: in.Metadata, CreatedAt: t.now,
+			Kind: in.Kind, Status: CodeActive, Stock: StockMade, ResolvedBy: in.ResolvedBy, Charge: in.Charge,
+			Rail: in.Rail, Outlet: outlet, Label: in.Label, Metadata: in.Metadata, CreatedAt: t.now, BankLink: link,
 		}
 		if err := t.create(codeKey(code.Token), code); err != nil {
 			return err
@@ -69,7 +77,63 @@ func (s *Service) MakeCode(ctx context.Context, c Caller, in NewCode) (*Code, er
 		t.emit(Event{Type: CodeMade, Code: code.Token, Outlet: code.Outlet}, nil)
 		return t.onceDone(CodeView{Code: code})
 	})
+	if err != nil && link != nil {
+		s.log.Warn("a location was made at the bank for a code that was not: it stays empty", "location", link.ID)
+	}
 	return code, err
+}
+
+// bankLink decides who resolves a new code, and has the bank make a location if it
+// does; nil: the gateway resolves it.
+func (s *Service) bankLink(ctx context.Context, c Caller, in *NewCode) (*BankLink, error) {
+	t := s.look(ctx, c.Merchant.Shard())
+	t.begin(c)
+	m, err := t.merchantRec()
+	if err != nil || m == nil {
+		return nil, storeProblem(orMissing(err, "merchant"))
+	}
+	if in.Charge == "" {
+		in.Charge = Immediate
+	}
+	if m.Rail == "" && in.Rail == "" && in.ResolvedBy != ByBankPayload || s.banks == nil {
+		in.ResolvedBy = ByGateway
+		return nil, nil
+	}
+	conn, ab, err := t.rail(m, in.Rail)
+	if err != nil {
+		if in.ResolvedBy == ByGateway && IsKind(err, Unavailable) {
+			return nil, nil // nothing is asked of the bank for it
+		}
+		return nil, storeProblem(err)
+	}
+	if in.ResolvedBy == "" {
+		in.ResolvedBy = ByGateway
+		if ab.ScannedByBank {
+			in.ResolvedBy = ByBankPayload
+		}
+	}
+	if len(ab.Charges) > 0 && !has(ab.Charges, in.Charge) || len(ab.Charges) == 0 && in.Charge != Immediate {
+		return nil, invalid("charge", "rail_charge", "The rail "+conn.Rail+" has no "+string(in.Charge)+" charges.")
+	}
+	if in.ResolvedBy == ByGateway {
+		return nil, nil
+	}
+	if !ab.BankLink {
+		return nil, invalid("resolved_by", "rail_cannot_resolve", "The rail "+conn.Rail+" has no locations of its own that a code could carry.")
+	}
+	bank, err := s.banks.Open(conn)
+	if err != nil {
+		return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank connection's settings cannot work.", Err: err}
+	}
+	link, err := bank.MakeLink(ctx, in.Charge)
+	if err == nil {
+		return &link, nil
+	}
+	if e, ok := errors.AsType[*BankError](err); ok && e.Class == BankUnknown {
+		s.log.Warn("the bank did not say whether it made a location: if it did, it stays empty", "connection", string(conn.ID), "err", err)
+		return nil, &Error{Kind: Uncertain, Code: "uncertain", Detail: "The bank did not answer in time. Nothing was made here; try again.", Retry: 2, Err: err}
+	}
+	return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank did not make a location for the code.", Retry: 2, Err: err}
 }
 
 func checkCode(k CodeKind, label string) error {
@@ -375,7 +439,21 @@ func (t *tx) setStatus(code *Code, st CodeStatus) error {
 
 // ReplaceCode makes a new code of the same kind that takes over what the old one
 // shows; the old one says so from then on.
+//
+// A code that the bank resolves gets a location of its own; what it shows at the bank
+// cannot move there and has to be detached first.
 func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (v CodeView, err error) {
+	var link *BankLink
+	before, err := s.Code(ctx, c, id)
+	if err != nil {
+		return v, err
+	}
+	if before.ResolvedBy == ByBankPayload && before.Status == CodeActive {
+		link, err = s.bankLink(ctx, c, &NewCode{Kind: before.Kind, Rail: before.Rail, ResolvedBy: ByBankPayload, Charge: before.Charge})
+		if err != nil {
+			return v, err
+		}
+	}
 	err = s.change(ctx, id.Shard(), func(t *tx) error {
 		t.begin(c)
 		if again, err := t.onceBegin(); err != nil || again != nil {
@@ -403,6 +481,7 @@ func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (v CodeVi
 		n.Token, n.Generation, n.Serial = MakeToken(t.shard, gen.Ring, key, serial), gen.No, serial
 		n.Status, n.Stock, n.CreatedAt = CodeActive, StockMade, t.now
 		n.Epoch, n.Free, n.Shown, n.Last, n.ScannedAt, n.ReplacedBy = 0, false, nil, nil, 0, ""
+		n.BankLink, n.Shows, n.ShowsUnknown = link, "", false
 		code := &n
 		if err := t.create(codeKey(n.Token), code); err != nil {
 			return err
@@ -411,6 +490,9 @@ func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (v CodeVi
 			r, err := t.request(f.Request)
 			if err != nil || r == nil {
 				return orMissing(err, "payment request")
+			}
+			if old.ResolvedBy == ByBankPayload && !r.Status.Final() {
+				return conflict("code_busy", "The code shows an open payment request at the bank; detach it first.").with("linked", f.brief())
 			}
 			if err := t.detach(old, r, false); err != nil {
 				return err

@@ -170,8 +170,11 @@ func (s *Service) Hint(ctx context.Context, id ConnectionID, ids []RequestID) er
 			if err != nil {
 				return err
 			}
-			if r == nil || r.Bank.Connection != id {
-				s.log.Warn("the bank has news of a request that is not this connection's", "connection", string(id))
+			if r == nil {
+				return t.stray(id, q)
+			}
+			if r.Bank.Connection != id {
+				s.log.Warn("the bank has news of a request that is another connection's", "connection", string(id))
 				return nil
 			}
 			t.merchant = r.Merchant
@@ -215,6 +218,44 @@ func (s *Service) Callback(ctx context.Context, rail string, id ConnectionID, he
 		return &Error{Kind: Malformed, Code: "malformed", Detail: "The message cannot be read.", Err: err}
 	}
 	return s.Hint(ctx, id, ids)
+}
+
+// stray takes up a request that the bank knows as ours and we do not: the store went
+// back in time, or was restored. It is closed at the bank, and money that came for it is
+// an exception that a person decides.
+func (t *tx) stray(id ConnectionID, q RequestID) error {
+	c, err := t.connection(id)
+	if err != nil || c == nil || t.s.banks == nil {
+		return err
+	}
+	bank, err := t.s.banks.Open(c)
+	if err != nil {
+		return err
+	}
+	charge := Immediate
+	st, err := bank.Get(t.ctx, BankRef{ID: q, Charge: charge})
+	if e, ok := errors.AsType[*BankError](err); ok && e.Class == BankAbsent {
+		charge = DueDate
+		st, err = bank.Get(t.ctx, BankRef{ID: q, Charge: charge})
+	}
+	if e, ok := errors.AsType[*BankError](err); ok && e.Class == BankAbsent {
+		return nil // nobody knows it
+	}
+	if err != nil {
+		return nil // the bank's list names it again
+	}
+	t.merchant = c.Merchant
+	t.s.log.Error("the bank knows a request of ours that the store has lost", "connection", string(id), "request", string(q))
+	r := &Request{
+		ID: q, Merchant: c.Merchant, Origin: MadeElsewhere, Status: Closing, EndAsked: true, EndReason: ByBank,
+		Content: Content{Currency: st.Money.Currency}, CreatedAt: t.now, Since: t.now,
+		Bank: BankSide{Rail: c.Rail, Connection: id, Charge: charge, Sent: true},
+	}
+	if err := t.create(requestKey(q), r); err != nil {
+		return err
+	}
+	t.emit(Event{Type: RequestCreated}, r)
+	return t.learn(r, st)
 }
 
 // tidyRecord is when a merchant's old events were last forgotten.

@@ -254,6 +254,9 @@ func (t *tx) commit() (*Commit, error) {
 	if err := t.faces(); err != nil {
 		return nil, storeProblem(err)
 	}
+	if err := t.claimSteps(); err != nil {
+		return nil, storeProblem(err)
+	}
 	c := &Commit{ID: NewCommitID(), Shard: t.shard, Log: string(t.merchant)}
 	for _, r := range t.order {
 		w, err := t.write(r)
@@ -292,11 +295,6 @@ func (t *tx) write(r *rec) (*Write, error) {
 	}
 	due := r.due
 	if q, ok := r.v.(*Request); ok {
-		if t.s.banks != nil {
-			if op := q.claim(t.now); op != nil {
-				t.claims = append(t.claims, claimed{q.ID, *op})
-			}
-		}
 		due = q.due(t.now)
 	}
 	if o, ok := r.v.(*onceRecord); ok {
@@ -316,6 +314,34 @@ func (t *tx) write(r *rec) (*Write, error) {
 		return nil, nil
 	}
 	return &Write{Key: r.key, Expect: r.version, Data: data, Due: due, Owner: owner(r.key, r.v)}, nil
+}
+
+// claimSteps marks what is to be done at the bank now as under way.
+func (t *tx) claimSteps() error {
+	if t.s.banks == nil {
+		return nil
+	}
+	for i := 0; i < len(t.order); i++ { // the loop adds to it
+		q, ok := t.order[i].v.(*Request)
+		if !ok {
+			continue
+		}
+		op := q.claim(t.now)
+		if op == nil {
+			continue
+		}
+		t.claims = append(t.claims, claimed{q.ID, *op})
+		if op.Linked || op.Kind == StepUnlink {
+			c, err := t.code(q.Bank.LinkCode)
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				c.ShowsUnknown = true
+			}
+		}
+	}
+	return nil
 }
 
 // faces rewrites what scans read about every request the attempt has loaded.

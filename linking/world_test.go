@@ -46,6 +46,7 @@ type world struct {
 	merchant linking.MerchantID
 	caller   linking.Caller
 	codes    []linking.Token
+	printed  []string // locations at the bank that stand in codes
 	scans    []*payer
 	requests []linking.RequestID
 	sales    int
@@ -93,7 +94,7 @@ func liveThrough(t *testing.T, seed uint64, aloud bool) {
 		t: t, rnd: rand.New(rand.NewPCG(seed, 7)), aloud: aloud, store: store,
 		now: time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC),
 	}
-	w.bank = &worldBank{w: w, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}}
+	w.bank = &worldBank{w: w, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}, links: map[string]linking.RequestID{}}
 	w.start(true)
 	w.furnish()
 	for range *worldSteps {
@@ -140,6 +141,12 @@ func (w *world) furnish() {
 		c, err := w.svc.MakeCode(ctx, w.caller, linking.NewCode{Kind: kind, Label: string(kind)})
 		must(w.t, err)
 		w.codes = append(w.codes, c.Token)
+	}
+	for _, kind := range []linking.CodeKind{linking.Counter, linking.Account} {
+		c, err := w.svc.MakeCode(ctx, w.caller, linking.NewCode{Kind: kind, ResolvedBy: linking.ByBankPayload})
+		must(w.t, err)
+		w.codes = append(w.codes, c.Token)
+		w.printed = append(w.printed, c.BankLink.ID)
 	}
 	b, err := w.svc.MakeBatch(ctx, w.caller, linking.NewBatch{Kind: linking.Bill, Count: 3, Label: "bill {n}"})
 	must(w.t, err)
@@ -247,6 +254,9 @@ func (w *world) attach() {
 		w.requests = append(w.requests, a.Request.ID)
 	}
 	w.say("attach %s to %s: %s", describe(a.Request), short(cmd.Code), a.Code.Kind)
+	if c := a.Code; c.ResolvedBy == linking.ByBankPayload && !c.ShowsUnknown && c.Shows != "" && w.bank.links[c.BankLink.ID] != c.Shows {
+		w.t.Fatalf("the bank shows %q, we say %q", w.bank.links[c.BankLink.ID], c.Shows)
+	}
 	if a.Request == nil || a.Code.Shown == nil || a.Code.Shown.Request != a.Request.ID {
 		w.t.Fatalf("attached, and the code shows %+v", a.Code.Shown)
 	}
@@ -406,6 +416,11 @@ func (w *world) pay() {
 			there = append(there, p.pressed)
 		}
 	}
+	for _, l := range w.printed { // the bank's app opens what is printed
+		if id := w.bank.links[l]; id != "" {
+			there = append(there, id)
+		}
+	}
 	if len(there) == 0 {
 		return
 	}
@@ -499,6 +514,9 @@ func (w *world) check() {
 		if r := v.Seen.Request; r != nil && !w.bank.holds(r.ID, r.Money) {
 			w.t.Fatalf("D3: %s is payable with %v; the bank holds %+v", r.ID, r.Money, w.bank.requests[r.ID])
 		}
+		if c := v.Code; c.ResolvedBy == linking.ByBankPayload && v.Seen.Resolution == linking.Payable && w.bank.links[c.BankLink.ID] != v.Seen.Request.ID {
+			w.t.Fatalf("%s is payable here, and the bank shows %q", v.Seen.Request.ID, w.bank.links[c.BankLink.ID])
+		}
 		if f := v.Code.Shown; f != nil {
 			if other, twice := on[f.Request]; twice {
 				w.t.Fatalf("D1: %s is shown on %s and %s", f.Request, other, id)
@@ -562,6 +580,14 @@ func (w *world) quiet() {
 				}
 				first = describe(f.Request)
 			}
+			if l := r.Bank.Link; l != nil && !r.Bank.LinkReady && w.bank.links[l.ID] != "" {
+				f, err := w.svc.Request(context.Background(), w.caller, string(w.bank.links[l.ID]))
+				must(w.t, err)
+				if s := f.Request.Status; s == linking.Review || s == linking.Processing || s == linking.Closing {
+					continue // the location is not free: a person or a payer comes first
+				}
+				first = "at the location " + describe(f.Request)
+			}
 			if !r.Bank.Refused {
 				w.t.Errorf("stuck: %s, first %s, bank %+v, %+v", describe(r), first, b, r.Bank)
 			}
@@ -573,6 +599,9 @@ func (w *world) quiet() {
 			if b.status != linking.BankProcessing {
 				w.t.Errorf("stuck: %s, bank %+v, %+v", describe(r), b, r.Bank)
 			}
+		}
+		if r.Bank.LinkHeld && r.Status.Final() {
+			w.t.Errorf("a location is still held: %s: %+v", describe(r), r.Bank)
 		}
 		if r.Bank.Op.Kind != "" || r.Bank.Unsure {
 			w.t.Errorf("unsettled: %s: %+v", describe(r), r.Bank)
@@ -682,6 +711,7 @@ type worldBank struct {
 	w        *world
 	kind     bool // no more faults
 	requests map[linking.RequestID]*bankRequest
+	links    map[string]linking.RequestID // what each location shows
 	paid     int
 	ask      map[linking.RequestID]bool // the outcome of a call is unknown to the gateway
 	late     []lateCall
@@ -715,6 +745,10 @@ type bankRequest struct {
 }
 
 func (b *worldBank) Open(*linking.Connection) (linking.Bank, error) { return b, nil }
+
+func (b *worldBank) Seal(*linking.Connection, map[string]string, map[string]string) error { return nil }
+
+func (b *worldBank) Probe(context.Context, *linking.Connection) []linking.ProbeStep { return nil }
 
 func (b *worldBank) holds(id linking.RequestID, m linking.Money) bool {
 	r := b.requests[id]
@@ -843,7 +877,7 @@ func (b *worldBank) state(id linking.RequestID) linking.BankState {
 }
 
 func (b *worldBank) Abilities(context.Context) (linking.Abilities, error) {
-	return linking.Abilities{Currencies: []linking.Currency{"EUR"}, OpenEnded: true, Revise: true, Refund: true, Changed: true, EndsItself: true}, nil
+	return linking.Abilities{Currencies: []linking.Currency{"EUR"}, OpenEnded: true, Revise: true, Refund: true, Changed: true, EndsItself: true, BankLink: true}, nil
 }
 
 func (b *worldBank) Put(_ context.Context, ask linking.Ask) (st linking.BankState, err error) {
@@ -857,6 +891,20 @@ func (b *worldBank) Put(_ context.Context, ask linking.Ask) (st linking.BankStat
 		if r.status != linking.BankOpen {
 			st = b.state(ask.ID)
 			return nil
+		}
+		if ask.Link != nil {
+			if shows := b.links[ask.Link.ID]; shows != "" && shows != ask.ID {
+				if r.revision == 0 {
+					delete(b.requests, ask.ID)
+				}
+				return &linking.BankError{Class: linking.BankBusy, Code: "location_busy"}
+			}
+			for id, shows := range b.links {
+				if shows == ask.ID {
+					delete(b.links, id)
+				}
+			}
+			b.links[ask.Link.ID] = ask.ID
 		}
 		if ask.Revision >= r.revision {
 			r.money, r.revision, r.expires = ask.Money, ask.Revision, ask.ExpiresAt
@@ -952,12 +1000,24 @@ func (b *worldBank) Changed(_ context.Context, since time.Time) (ids []linking.R
 func (b *worldBank) Callback(context.Context, http.Header, []byte) ([]linking.RequestID, error) {
 	return nil, errors.New("not used here")
 }
-func (b *worldBank) MakeLink(context.Context, linking.Charge) (linking.BankLink, error) {
-	return linking.BankLink{}, &linking.BankError{Class: linking.BankRefused, Code: "no_link"}
+func (b *worldBank) MakeLink(_ context.Context, charge linking.Charge) (linking.BankLink, error) {
+	id := fmt.Sprint("L", len(b.links)+1)
+	b.links[id] = ""
+	return linking.BankLink{ID: id, Charge: charge, Payload: "bank.example/" + id}, nil
 }
-func (b *worldBank) LinkShows(context.Context, linking.BankLink) (linking.RequestID, error) {
-	return "", &linking.BankError{Class: linking.BankRefused, Code: "no_link"}
+
+func (b *worldBank) LinkShows(_ context.Context, l linking.BankLink) (shows linking.RequestID, err error) {
+	err = b.line(linking.RequestID(l.ID), false, func() error {
+		shows = b.links[l.ID]
+		return nil
+	})
+	return shows, err
 }
-func (b *worldBank) Unlink(context.Context, linking.BankLink) error {
-	return &linking.BankError{Class: linking.BankRefused, Code: "no_link"}
+
+func (b *worldBank) Unlink(_ context.Context, l linking.BankLink) error {
+	return b.line(linking.RequestID(l.ID), false, func() error {
+		b.w.say("bank: location %s emptied of %s", l.ID, b.links[l.ID])
+		b.links[l.ID] = ""
+		return nil
+	})
 }

@@ -603,7 +603,10 @@ func (b *bench) show(figures []benchFigure) {
 }
 
 // benchBanks is a bank that confirms at once, so that what is measured is ours.
-type benchBanks struct{ linking.Bank }
+type benchBanks struct {
+	linking.Banks
+	linking.Bank
+}
 
 func (b *benchBanks) Open(*linking.Connection) (linking.Bank, error) { return b, nil }
 
