@@ -16,13 +16,15 @@ import (
 // api is the gateway's side of the domain: it parses, asks, and shows.
 type api struct {
 	*Server
-	svc     *linking.Service
-	assets  *assets
-	pages   *template.Template
-	build   Build
-	demo    *Demo
-	agents  agents
-	unknown *limiter // slows down who asks for codes that do not exist
+	svc    *linking.Service
+	assets *assets
+	pages  *template.Template
+	build  Build
+	demo   *Demo
+	agents agents
+	// breakers tells the state of a connection's breakers; nil: nobody knows.
+	breakers func(linking.ConnectionID) []BreakerView
+	unknown  *limiter // slows down who asks for codes that do not exist
 }
 
 // Nouns are what the gateway serves.
@@ -30,6 +32,9 @@ type Nouns struct {
 	Service *linking.Service
 	Build   Build
 	Demo    *Demo // nil: there is none
+
+	// Breakers tells the state of a bank connection's breakers; nil: nobody knows.
+	Breakers func(linking.ConnectionID) []BreakerView
 }
 
 // unknownPerMinute codes that do not exist may be asked for from one address, and
@@ -42,7 +47,7 @@ const (
 // Mount puts codes, requests and all the rest onto the gateway. It is called once,
 // before Serve.
 func (s *Server) Mount(n Nouns) error {
-	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14)}
+	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, breakers: n.Breakers, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14)}
 	var err error
 	if a.assets, err = newAssets(staticFiles()); err != nil {
 		return err

@@ -18,8 +18,8 @@ type newCode struct {
 	Outlet     string            `json:"outlet" validate:"omitempty,printable,max=40"`
 	Metadata   map[string]string `json:"metadata" validate:"max=20,dive,keys,printable,max=40,endkeys,text,max=500"`
 	Rail       string            `json:"rail" validate:"omitempty,printable,max=20"`
-	ResolvedBy string            `json:"resolved_by" validate:"omitempty,oneof=gateway"`
-	Charge     string            `json:"charge" validate:"omitempty,oneof=immediate"`
+	ResolvedBy string            `json:"resolved_by" validate:"omitempty,oneof=gateway bank"`
+	Charge     string            `json:"charge" validate:"omitempty,oneof=immediate due_date"`
 }
 
 func (a *api) makeCode(c *fiber.Ctx, who linking.Caller) (any, error) {
@@ -39,6 +39,7 @@ func (a *api) makeCode(c *fiber.Ctx, who linking.Caller) (any, error) {
 	}
 	code, err := a.svc.MakeCode(c.UserContext(), who, linking.NewCode{
 		Kind: linking.CodeKind(in.Kind), Label: in.Label, Outlet: outlet, Metadata: in.Metadata, Rail: in.Rail,
+		ResolvedBy: linking.ResolvedBy(in.ResolvedBy), Charge: linking.Charge(in.Charge),
 	})
 	if err != nil || who.Once != nil && who.Once.Reply != nil {
 		return nil, err
@@ -289,8 +290,8 @@ func (a *api) attach(c *fiber.Ctx, who linking.Caller) (any, error) {
 		return nil, nil
 	}
 	status := http.StatusOK
-	if l.Request != nil && l.Request.Status == linking.Preparing {
-		status = http.StatusAccepted // the bank has not confirmed it yet
+	if l.Request != nil && l.Request.Status == linking.Preparing || !l.Code.AtBank() {
+		status = http.StatusAccepted // the bank has not confirmed it yet, or shows something else
 	}
 	return a.linkAnswer(l, status), nil
 }
@@ -334,7 +335,7 @@ func (a *api) detach(c *fiber.Ctx, who linking.Caller) (any, error) {
 		return nil, err
 	}
 	status := http.StatusOK
-	if d := l.Displaced; d != nil && (d.Status == linking.Closing || d.Status == linking.Processing) {
+	if d := l.Displaced; d != nil && (d.Status == linking.Closing || d.Status == linking.Processing) || !l.Code.AtBank() {
 		status = http.StatusAccepted
 	}
 	return a.linkAnswer(l, status), nil

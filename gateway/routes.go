@@ -60,6 +60,10 @@ func (a *api) routes() []apiRoute {
 		do("POST", "/v1/exceptions/:exception/accept", managers, a.acceptException),
 		do("POST", "/v1/exceptions/:exception/return", managers, a.returnException),
 
+		get("/v1/bank-connections/:rail", managers, a.getConnection),
+		do("PUT", "/v1/bank-connections/:rail", owners, a.putConnection),
+		do("POST", "/v1/bank-connections/:rail/check", owners, a.checkConnection),
+
 		get("/v1/sales/:sale", readers, a.getSale),
 		get("/v1/events", readers, a.events),
 		get("/v1/merchant", anyone, a.getMerchant),

@@ -134,6 +134,7 @@ type bankView struct {
 	ID         linking.RequestID    `json:"id"`
 	State      *linking.BankStatus  `json:"state"`
 	LastError  *string              `json:"last_error,omitempty"`
+	BankShows  *string              `json:"bank_shows,omitempty"` // what the location that shall show it shows
 }
 
 type shareView struct {
@@ -207,7 +208,7 @@ func (a *api) viewRequest(r *linking.Request, t *linking.Tender) *requestView {
 		PaidAmount: r.PaidAmount(), RefundedAmount: r.RefundedAmount(),
 		Payments: []paymentView{}, Refunds: []refundView{}, Exceptions: []exceptionView{}, Deliveries: []struct{}{}, Collected: map[string]string{},
 		FiscalReceipt: orNull(r.FiscalURL), DisplacedBy: orNull(r.DisplacedBy),
-		Bank: bankView{r.Bank.Rail, r.Bank.Connection, r.ID, orNull(r.Bank.State), orNull(r.Bank.LastError)},
+		Bank: bankView{r.Bank.Rail, r.Bank.Connection, r.ID, orNull(r.Bank.State), orNull(r.Bank.LastError), bankShows(r)},
 	}
 	if r.Content.Amount > 0 {
 		v.Amount = &r.Content.Amount
@@ -249,6 +250,18 @@ func (a *api) viewRequest(r *linking.Request, t *linking.Tender) *requestView {
 	return v
 }
 
+// bankShows says whether the bank shows a request at its code's location.
+func bankShows(r *linking.Request) *string {
+	switch {
+	case r.Bank.Link == nil:
+		return nil
+	case r.Bank.LinkSeen:
+		return orNull(string(r.ID))
+	}
+	unknown := "unknown"
+	return &unknown
+}
+
 // share is what a person pastes or sends from programs of his own.
 func share(page string, r *linking.Request) *shareView {
 	subject := r.Content.Reference
@@ -287,6 +300,7 @@ type codeView struct {
 	URL        string             `json:"url"`
 	Payload    string             `json:"payload"`
 	Linked     *linkedView        `json:"linked"`
+	BankShows  shownAtBank        `json:"bank_shows,omitzero"` // only of a code that the bank resolves
 	ReplacedBy *linking.Token     `json:"replaced_by"`
 	CreatedAt  *string            `json:"created_at"`
 	Metadata   map[string]string  `json:"metadata"`
@@ -305,11 +319,28 @@ func (a *api) viewCode(c linking.CodeView) *codeView {
 	if c.Batch != nil {
 		v.Batch = &c.Batch.ID
 	}
+	if c.ResolvedBy == linking.ByBankPayload {
+		shows := string(c.Shows)
+		if c.ShowsUnknown {
+			shows = "unknown"
+		}
+		v.BankShows = shownAtBank{true, shows}
+	}
 	if f := c.Shown; f != nil {
 		v.Linked = &linkedView{f.Request, orNull(f.Sale), stamp(f.Since)}
 	}
 	return v
 }
+
+// shownAtBank is what the bank's location shows: a request's id, "unknown", or null.
+type shownAtBank struct {
+	resolved bool // by the bank: otherwise nothing is said
+	shows    string
+}
+
+func (s shownAtBank) IsZero() bool { return !s.resolved }
+
+func (s shownAtBank) MarshalJSON() ([]byte, error) { return json.Marshal(orNull(s.shows)) }
 
 type displacedView struct {
 	RequestID linking.RequestID `json:"request_id"`

@@ -209,10 +209,10 @@ func (s *Service) ChangeMerchant(ctx context.Context, id MerchantID, f func(*Mer
 }
 
 // ConnectBank gives a merchant a bank connection for a rail, or changes the one it
-// has; fill writes settings and sealed secrets into it, and may run more than once.
-// The first connection becomes the merchant's default.
-func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, fill func(*Connection) error) (*Connection, error) {
-	if !printable(rail, 1, 20) {
+// has: settings are replaced; secrets too, unless none are given. The first connection
+// becomes the merchant's default.
+func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, settings, secrets map[string]string) (*Connection, error) {
+	if !printable(rail, 1, 20) || s.banks == nil {
 		return nil, invalid("rail", "unknown", "There is no such rail.")
 	}
 	var c *Connection
@@ -227,10 +227,13 @@ func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, f
 				return orMissing(err, "bank connection")
 			}
 			c.Revision++
-			return fill(c)
+			if len(secrets) == 0 && len(c.Sealed) > 0 {
+				return s.banks.Reseal(c, settings)
+			}
+			return s.banks.Seal(c, settings, secrets)
 		}
 		c = &Connection{ID: ConnectionID(newID(t.shard, 14)), Merchant: id, Rail: rail, CreatedAt: t.now}
-		if err := fill(c); err != nil {
+		if err := s.banks.Seal(c, settings, secrets); err != nil {
 			return err
 		}
 		if m.Rails == nil {
@@ -248,6 +251,63 @@ func (s *Service) ConnectBank(ctx context.Context, id MerchantID, rail string, f
 	s.merchants.forget(id)
 	return c, err
 }
+
+// ConnectionView is a bank connection with what its bank can do, as far as is known.
+type ConnectionView struct {
+	*Connection
+	Default   bool
+	Abilities *Abilities
+}
+
+// BankConnection reads a merchant's connection for a rail. It never tells a secret.
+func (s *Service) BankConnection(ctx context.Context, id MerchantID, rail string) (ConnectionView, error) {
+	t := s.look(ctx, id.Shard())
+	t.merchant = id
+	m, err := t.merchantRec()
+	if err != nil || m == nil {
+		return ConnectionView{}, storeProblem(orMissing(err, "merchant"))
+	}
+	at, ok := m.Rails[rail]
+	if !ok {
+		return ConnectionView{}, notFound("bank connection")
+	}
+	c, err := t.connection(at)
+	if err != nil || c == nil {
+		return ConnectionView{}, storeProblem(orMissing(err, "bank connection"))
+	}
+	v := ConnectionView{Connection: c, Default: m.Rail == rail}
+	if ab, err := s.abilities(ctx, c); err == nil {
+		v.Abilities = &ab
+	}
+	return v, nil
+}
+
+// ProbeBank tries a merchant's connection for real, and says how far it came.
+func (s *Service) ProbeBank(ctx context.Context, id MerchantID, rail string) ([]ProbeStep, error) {
+	v, err := s.BankConnection(ctx, id, rail)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Merchant(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now().UTC().Truncate(time.Second)
+	ask := Ask{
+		BankRef: BankRef{ID: newRequestID(id.Shard(), now), Charge: Immediate}, Revision: 1, Money: Money{100, m.Currency},
+		ExpiresAt: now.Add(5 * time.Minute), TimeLeft: 5 * time.Minute, Reference: "Placard connection check",
+		ReturnURL: s.publicURL, CallbackURL: s.callbackOf(v.Connection),
+	}
+	return s.banks.Probe(ctx, v.Connection, ask), nil
+}
+
+// callbackOf is where the bank of a connection reaches us.
+func (s *Service) callbackOf(c *Connection) string {
+	return s.callbackURL + "/callbacks/" + c.Rail + "/" + string(c.ID)
+}
+
+// CallbackURL is where the bank of a connection is to send its messages.
+func (s *Service) CallbackURL(c *Connection) string { return s.callbackOf(c) }
 
 // Connection reads a bank connection, for whoever takes a bank's callbacks.
 func (s *Service) Connection(ctx context.Context, id ConnectionID) (*Connection, error) {

@@ -19,9 +19,13 @@ type Banks interface {
 	// work; no bank is called.
 	Seal(c *Connection, settings, secrets map[string]string) error
 
-	// Probe tries a connection for real, step by step, and leaves nothing behind at
-	// the bank: reach, create, get, cancel. It ends with the first step that fails.
-	Probe(ctx context.Context, c *Connection) []ProbeStep
+	// Reseal gives a connection other settings and keeps its secrets.
+	Reseal(c *Connection, settings map[string]string) error
+
+	// Probe tries a connection for real, step by step: reach, create, get, cancel. What
+	// it makes at the bank is what ask says, and is ended again. It stops at the first
+	// step that fails.
+	Probe(ctx context.Context, c *Connection, ask Ask) []ProbeStep
 }
 
 // ProbeStep is one step of trying a connection.

@@ -188,9 +188,9 @@ func (c *Code) detach(byItself bool, now time.Time) {
 	c.Shown = nil
 }
 
-// atBank reports whether the bank's location shows what the code is to show, as far as
+// AtBank reports whether the bank's location shows what the code is to show, as far as
 // is known. A code of ours always does.
-func (c *Code) atBank() bool {
+func (c *Code) AtBank() bool {
 	if c.ResolvedBy != ByBankPayload {
 		return true
 	}

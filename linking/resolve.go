@@ -137,7 +137,7 @@ func seeing(c *Code, shown *Face, s Scan, link *Link, now time.Time) Seen {
 		seen.Resolution = Updating
 		seen.Slow = now.Sub(shown.Stalled) > StallAfter
 	case Active:
-		if !c.atBank() {
+		if !c.AtBank() {
 			seen.Resolution = Updating // what is printed leads to the bank, which may show something else
 			return seen
 		}

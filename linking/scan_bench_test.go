@@ -30,7 +30,7 @@ func BenchmarkScan(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := svc.ConnectBank(ctx, m.ID, "relay", func(*linking.Connection) error { return nil }); err != nil {
+	if _, err := svc.ConnectBank(ctx, m.ID, "relay", nil, nil); err != nil {
 		b.Fatal(err)
 	}
 	k, _, err := svc.CreateKey(ctx, m.ID, linking.NewKey{Role: linking.Owner})

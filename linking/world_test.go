@@ -132,7 +132,7 @@ func (w *world) furnish() {
 	m, err := w.svc.CreateMerchant(ctx, linking.NewMerchant{Name: "World", Currency: "EUR"})
 	must(w.t, err)
 	w.merchant = m.ID
-	_, err = w.svc.ConnectBank(ctx, m.ID, "relay", func(*linking.Connection) error { return nil })
+	_, err = w.svc.ConnectBank(ctx, m.ID, "relay", nil, nil)
 	must(w.t, err)
 	k, _, err := w.svc.CreateKey(ctx, m.ID, linking.NewKey{Role: linking.Owner})
 	must(w.t, err)
@@ -748,7 +748,11 @@ func (b *worldBank) Open(*linking.Connection) (linking.Bank, error) { return b, 
 
 func (b *worldBank) Seal(*linking.Connection, map[string]string, map[string]string) error { return nil }
 
-func (b *worldBank) Probe(context.Context, *linking.Connection) []linking.ProbeStep { return nil }
+func (b *worldBank) Reseal(*linking.Connection, map[string]string) error { return nil }
+
+func (b *worldBank) Probe(context.Context, *linking.Connection, linking.Ask) []linking.ProbeStep {
+	return nil
+}
 
 func (b *worldBank) holds(id linking.RequestID, m linking.Money) bool {
 	r := b.requests[id]

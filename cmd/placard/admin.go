@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,12 +19,13 @@ func (f *storeFlags) office(e *env) (*linking.Service, *bankapi.Sealer, func() e
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	svc, err := linking.New(e.ctx, linking.Config{Store: st, NewStore: true})
+	banks := bankapi.New(bankapi.Options{Rails: rails(railFlags{}), Sealer: sealer, Log: slog.New(slog.DiscardHandler)})
+	shut := func() error { return errors.Join(banks.Close(), st.Close()) }
+	svc, err := linking.New(e.ctx, linking.Config{Store: st, Banks: banks, NewStore: true})
 	if err != nil {
-		st.Close()
-		return nil, nil, nil, err
+		return nil, nil, nil, errors.Join(err, shut())
 	}
-	return svc, sealer, st.Close, nil
+	return svc, sealer, shut, nil
 }
 
 type merchantsCommand struct {
@@ -74,7 +76,7 @@ func (c *merchantsAdd) Run(e *env) error {
 			return err
 		}
 	}
-	svc, sealer, shut, err := c.office(e)
+	svc, _, shut, err := c.office(e)
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,8 @@ func (c *merchantsAdd) Run(e *env) error {
 		return err
 	}
 	if c.RelayURL != "" {
-		if err := connectRelay(e.ctx, svc, sealer, m.ID, c.RelayURL, strings.TrimSpace(string(secret))); err != nil {
+		_, err := svc.ConnectBank(e.ctx, m.ID, "relay", map[string]string{"url": c.RelayURL}, map[string]string{"secret": strings.TrimSpace(string(secret))})
+		if err != nil {
 			return err
 		}
 	}

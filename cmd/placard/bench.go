@@ -292,7 +292,7 @@ func (b *bench) gateway(name string, st store) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.service.ConnectBank(b.e.ctx, m.ID, "relay", func(*linking.Connection) error { return nil }); err != nil {
+	if _, err := s.service.ConnectBank(b.e.ctx, m.ID, "relay", nil, nil); err != nil {
 		return err
 	}
 	k, key, err := s.service.CreateKey(b.e.ctx, m.ID, linking.NewKey{Role: linking.Owner})
@@ -609,6 +609,10 @@ type benchBanks struct {
 }
 
 func (b *benchBanks) Open(*linking.Connection) (linking.Bank, error) { return b, nil }
+
+func (b *benchBanks) Seal(*linking.Connection, map[string]string, map[string]string) error {
+	return nil
+}
 
 func (b *benchBanks) Abilities(context.Context) (linking.Abilities, error) {
 	return linking.Abilities{Currencies: []linking.Currency{"EUR"}, OpenEnded: true, Revise: true, Changed: true}, nil

@@ -19,6 +19,7 @@ import (
 
 type serveCommand struct {
 	storeFlags     `embed:""`
+	railFlags      `embed:""`
 	Listen         string        `help:"Address to listen on." default:":8080"`
 	PublicURL      string        `help:"Where payers reach the gateway: https://HOST. It is printed in every code." placeholder:"URL" required:""`
 	CallbackURL    string        `help:"Where banks reach the gateway, if not at the public URL." placeholder:"URL"`
@@ -56,7 +57,7 @@ func (c *serveCommand) Run(e *env) (err error) {
 		return err
 	}
 	s, err := newStack(e.ctx, st, sealer, stackOptions{
-		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, metricsFrom: scrapers, leave: c.LeaveTime, hooks: e.hooks,
+		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, metricsFrom: scrapers, rails: rails(c.railFlags), leave: c.LeaveTime, hooks: e.hooks,
 	}, log)
 	if err != nil {
 		return err

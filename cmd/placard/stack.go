@@ -134,9 +134,10 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 		s.store = o.hooks.store(st)
 	}
 	if o.rails == nil {
-		o.rails = map[string]bankapi.Rail{"relay": relay.Rail{}}
+		o.rails = rails(railFlags{})
 	}
 	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(breakerGauge{s})
 	s.banks = bankapi.New(bankapi.Options{Rails: o.rails, Sealer: sealer, Log: log})
 	var banks linking.Banks = s.banks
 	if o.hooks.banks != nil {
@@ -160,7 +161,7 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 
 // mount puts everything onto the gateway; demo may be nil.
 func (s *stack) mount(demo *gateway.Demo) error {
-	return s.gateway.Mount(gateway.Nouns{Service: s.service, Build: build(), Demo: demo})
+	return s.gateway.Mount(gateway.Nouns{Service: s.service, Build: build(), Demo: demo, Breakers: s.breakers})
 }
 
 // start listens, serves and works in the background, until stop.
@@ -200,6 +201,16 @@ func (s *stack) close(ctx context.Context) error {
 	return errors.Join(err, s.store.Close())
 }
 
+// railFlags say what merchants' bank connections may reach.
+type railFlags struct {
+	RelayHosts []string `help:"The only hosts at which relays may be. Set it where merchants enter connections themselves: otherwise they choose what the gateway calls." placeholder:"HOST"`
+}
+
+// rails are the bank APIs this program speaks.
+func rails(f railFlags) map[string]bankapi.Rail {
+	return map[string]bankapi.Rail{"relay": relay.Rail{Hosts: f.RelayHosts}}
+}
+
 // ready says why no traffic should come here now.
 func (s *stack) ready(ctx context.Context) (map[string]any, error) {
 	h := s.store.Health(ctx)
@@ -228,17 +239,24 @@ func (s *stack) ready(ctx context.Context) (map[string]any, error) {
 	return facts, nil
 }
 
-// relayConnection connects a merchant to a relay.
-func (s *stack) relayConnection(ctx context.Context, m linking.MerchantID, relayURL, secret string) error {
-	return connectRelay(ctx, s.service, s.sealer, m, relayURL, secret)
+// breakers tells how a connection's bank is doing.
+func (s *stack) breakers(id linking.ConnectionID) (list []gateway.BreakerView) {
+	for _, b := range s.banks.States() {
+		if b.Connection == id {
+			v := gateway.BreakerView{Class: string(b.Class), State: b.State}
+			if !b.Since.IsZero() {
+				since := b.Since.UTC().Format(time.RFC3339)
+				v.Since = &since
+			}
+			list = append(list, v)
+		}
+	}
+	return list
 }
 
-func connectRelay(ctx context.Context, svc *linking.Service, sealer *bankapi.Sealer, m linking.MerchantID, relayURL, secret string) error {
-	_, err := svc.ConnectBank(ctx, m, "relay", func(c *linking.Connection) error {
-		sealed, err := sealer.Seal(c.ID, "relay", map[string]bankapi.Secret{"secret": bankapi.NewSecret(secret)})
-		c.Settings, c.Sealed = map[string]string{"url": relayURL}, sealed
-		return err
-	})
+// relayConnection connects a merchant to a relay.
+func (s *stack) relayConnection(ctx context.Context, m linking.MerchantID, relayURL, secret string) error {
+	_, err := s.service.ConnectBank(ctx, m, "relay", map[string]string{"url": relayURL}, map[string]string{"secret": secret})
 	return err
 }
 
