@@ -21,7 +21,8 @@ import (
 type client struct {
 	t    testing.TB
 	base string
-	key  string // empty: without one
+	key  string       // empty: without one
+	web  *http.Client // nil: the one that all share
 }
 
 var web = &http.Client{
@@ -78,7 +79,11 @@ func (c *client) tryIn(ctx context.Context, method, path string, body any, heade
 			req.Header.Set(header[i], header[i+1])
 		}
 	}
-	resp, err := web.Do(req)
+	through := c.web
+	if through == nil {
+		through = web
+	}
+	resp, err := through.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -200,13 +205,6 @@ func (r *reply) num(path string) int64 {
 	n, _ := r.at(path).(json.Number)
 	i, _ := n.Int64()
 	return i
-}
-
-// list is at for a list.
-func (r *reply) list(path string) []any {
-	r.t.Helper()
-	l, _ := r.at(path).([]any)
-	return l
 }
 
 // says demands values: path, value, path, value … as text.
@@ -403,25 +401,4 @@ func (b *bank) relay() string { return b.base + "/relay/" + strings.ToLower(rand
 func (b *bank) pays(request string) {
 	b.t.Helper()
 	b.call("POST", "/sim/pay", m{"request_id": request}).is(200)
-}
-
-// does is a payer who does something else; see the simulator's controls.
-func (b *bank) does(order m) *reply {
-	b.t.Helper()
-	return b.call("POST", "/sim/pay", order)
-}
-
-func (b *bank) callbacks(mode string) {
-	b.t.Helper()
-	b.call("POST", "/sim/callbacks", m{"mode": mode}).is(200)
-}
-
-func (b *bank) fault(f m) {
-	b.t.Helper()
-	b.call("POST", "/sim/faults", f).is(200)
-}
-
-func (b *bank) heal() {
-	b.t.Helper()
-	b.call("DELETE", "/sim/faults", nil).is(200)
 }

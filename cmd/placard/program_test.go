@@ -201,16 +201,6 @@ type tenant struct {
 	till *client // the owner's
 }
 
-// as is a till with the key of a role.
-func (m *tenant) as(r linking.Role) *client {
-	c := *m.till
-	c.key = m.keys[r]
-	if c.key == "" {
-		c.t.Fatalf("there is no key for a %s", r)
-	}
-	return &c
-}
-
 // newHouse builds a house and opens it.
 func newHouse(t testing.TB, o houseOptions) *house {
 	t.Helper()
