@@ -187,8 +187,7 @@ func notHere(v *linking.View) error {
 
 // unavailable is what a payer is told when the store does not answer.
 func unavailable(err error) error {
-	e := linking.Problem(err)
-	if e.Kind == linking.Internal {
+	if !linking.IsCode(err, "store_unavailable") {
 		return err
 	}
 	return &linking.Error{Kind: linking.Unavailable, Code: "store_unavailable", Detail: "Nothing can be shown at this moment, and nothing was taken. Please try again.",

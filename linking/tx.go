@@ -94,11 +94,12 @@ const (
 )
 
 // send commits, and sends the same commit again while its fate is open: its id
-// makes that harmless.
+// makes that harmless. A refusal settles a first try; of a later one it says nothing
+// about those before.
 func (s *Service) send(ctx context.Context, c *Commit) (err error) {
 	for n := range maxResends {
 		err = s.store.Commit(ctx, *c)
-		if err == nil || errors.Is(err, ErrConflict) || IsKind(err, Unavailable) || errors.Is(err, ErrRolledBack) {
+		if err == nil || errors.Is(err, ErrConflict) || n == 0 && (IsKind(err, Unavailable) || errors.Is(err, ErrRolledBack)) {
 			return err
 		}
 		if perr := pause(ctx, time.Duration(1+n)*10*time.Millisecond); perr != nil {
