@@ -39,8 +39,23 @@ type Fixture struct {
 	Foreign   linking.Currency  // not one of them
 
 	// Lies falsify an answer of this rail in the field the lie is about. doc is the
-	// answer's JSON object; numbers in it are json.Number.
+	// answer's JSON object, of any call of the rail's; numbers in it are json.Number.
 	Lies map[Lie]func(doc map[string]any)
+
+	// CallbackTo tells the bank where callbacks go, where a request does not.
+	CallbackTo func(url string)
+	Proof      Proof // of its callbacks
+
+	// OnePayment is a bank that shows one payment of a request and no more.
+	OnePayment bool
+}
+
+// Proof is how a rail's callbacks show that they are the bank's. The zero value is
+// a signature over the body and the time, in headers named Webhook-….
+type Proof struct {
+	Headers  []string // those that must be there, as they are
+	OfSender bool     // they prove who sends, and not what
+	Ageless  bool     // they do not prove when
 }
 
 // Target is where a bank is to be reached, and how patiently.
@@ -122,6 +137,9 @@ func newWorld(t *testing.T, f Fixture) *world {
 	w := &world{Fixture: f, t: t, ctx: t.Context(), inbox: newInbox(t)}
 	w.middle = newMiddle(t, f.Sim)
 	w.bank = f.Open(t, w.target(8*time.Second))
+	if f.CallbackTo != nil {
+		f.CallbackTo(w.inbox.server.URL + "/callbacks")
+	}
 	return w
 }
 
@@ -133,10 +151,21 @@ func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.skew.Loa
 
 var serial atomic.Uint64
 
-// newID is an id no case ever used.
+// newID is an id no case ever used. Like every request's it says when it was made.
 func newID() linking.RequestID {
-	return linking.RequestID(fmt.Sprintf("01%09X%015X", time.Now().UnixMilli()%0xfffffffff, serial.Add(1)))
+	const symbols = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	made := make([]byte, 9)
+	for i, ms := 8, time.Now().UnixMilli(); i >= 0; i, ms = i-1, ms>>5 {
+		made[i] = symbols[ms&31]
+	}
+	return linking.RequestID(fmt.Sprintf("01%s%015X", made, serial.Add(1)))
 }
+
+// slack is how far the bank's end of a request may be from ours: banks count the
+// time left in whole seconds from when they heard.
+const slack = 5 * time.Second
+
+func sameEnd(x, y time.Time) bool { return x.Sub(y).Abs() <= slack }
 
 // ask is an ordinary request: 12.50, a quarter of an hour.
 func (w *world) ask() linking.Ask {

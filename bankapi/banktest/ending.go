@@ -148,6 +148,9 @@ var payingClaims = []claim{
 		}
 	}},
 	{"MoneyThatComesTwiceIsTwoPayments", func(w *world) {
+		if w.OnePayment {
+			return // what it says of the second is the rail's own to test
+		}
 		a := w.open()
 		w.pay(simulator.Pay{RequestID: string(a.ID), Times: 2})
 		s := w.get(a)

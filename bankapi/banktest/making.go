@@ -23,7 +23,7 @@ var makingClaims = []claim{
 		if s.ID != a.ID || s.Money != a.Money {
 			w.t.Fatalf("the bank holds %+v, asked for %+v", s, a)
 		}
-		if !s.ExpiresAt.IsZero() && !s.ExpiresAt.Equal(a.ExpiresAt) {
+		if !s.ExpiresAt.IsZero() && !sameEnd(s.ExpiresAt, a.ExpiresAt) {
 			w.t.Fatalf("it ends at %v, asked for %v", s.ExpiresAt, a.ExpiresAt)
 		}
 		if h := w.held(a); h.Amount != a.Money.Amount || h.Currency != a.Money.Currency {
@@ -232,7 +232,7 @@ var revisingClaims = []claim{
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if g := w.get(a); s.Money != b.Money || g.Money != b.Money || !g.ExpiresAt.IsZero() && !g.ExpiresAt.Equal(b.ExpiresAt) {
+		if g := w.get(a); s.Money != b.Money || g.Money != b.Money || !g.ExpiresAt.IsZero() && !sameEnd(g.ExpiresAt, b.ExpiresAt) {
 			w.t.Fatalf("Put %+v, Get %+v", s, g)
 		}
 	}},

@@ -114,7 +114,7 @@ func (s *Simulator) act(w http.ResponseWriter, r *http.Request) {
 func viewOf(r requestSnapshot, notice string) appView {
 	c := r.money.Currency
 	v := appView{
-		Notice: notice, Merchant: r.merchant, Amount: c.Decimal(r.money.Amount), Currency: c,
+		Notice: notice, Merchant: r.merchant, Amount: c.Decimal(r.owed), Currency: c,
 		Reference: r.reference, Note: r.note, Revision: r.revision, Payable: r.payable,
 		Heading: appHeadings[r.status], ReturnURL: r.returnURL,
 	}

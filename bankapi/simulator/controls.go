@@ -112,9 +112,10 @@ func (s *Simulator) mountControls(mux *http.ServeMux) {
 	})
 	control("POST /sim/accounts", func(_ *http.Request, body []byte) (any, error) {
 		var in struct {
-			ID     string `json:"id"`
-			Name   string `json:"name"`
-			Secret string `json:"secret"`
+			ID     string     `json:"id"`
+			Name   string     `json:"name"`
+			Secret string     `json:"secret"`
+			JPM    JPMAccount `json:"jpm"`
 		}
 		if err := readJSON(body, &in); err != nil {
 			return nil, err

@@ -50,6 +50,9 @@ type order struct {
 	manual      bool
 	returnURL   string
 	callbackURL string
+
+	paymentID string                                   // the first payment's id, where the bank takes it from the order; empty: one of its own
+	due       func(*request, time.Time) linking.Amount // what is due at a time, where that is not always money; nil: money
 }
 
 // equal reports whether two orders ask for the same. Where payers and callbacks go
@@ -91,6 +94,7 @@ type refund struct {
 	amount  linking.Amount
 	status  linking.RefundStatus
 	reason  string
+	at      time.Time // when it was made, where the bank says so
 }
 
 // account is one merchant at this bank.
@@ -130,6 +134,7 @@ type requestSnapshot struct {
 	merchant string
 	payments []paymentSnapshot
 	payable  bool
+	owed     linking.Amount // what a payer who pays now pays
 }
 
 type paymentSnapshot struct {
@@ -141,8 +146,11 @@ type paymentSnapshot struct {
 func (l *ledger) now() time.Time { return l.wall().Add(l.offset).UTC() }
 
 func (l *ledger) snapshot(r *request) requestSnapshot {
-	s := requestSnapshot{request: *r, merchant: l.accounts[r.account].name, payable: r.status == linking.BankOpen}
+	s := requestSnapshot{request: *r, merchant: l.accounts[r.account].name, payable: r.status == linking.BankOpen, owed: r.money.Amount}
 	s.calls = nil
+	if r.due != nil {
+		s.owed = r.due(r, l.now())
+	}
 	for _, p := range r.payments {
 		ps := paymentSnapshot{payment: *p}
 		for _, f := range p.refunds {
@@ -311,7 +319,11 @@ func (l *ledger) capture(acc, id string) (requestSnapshot, error) {
 
 // settle is money arriving. It is never refused: who asks has decided.
 func (l *ledger) settle(r *request, amount linking.Amount) {
-	p := &payment{id: named("p"), request: r, money: linking.Money{Amount: amount, Currency: r.money.Currency}, at: l.now().Truncate(time.Second)}
+	id := named("p")
+	if r.paymentID != "" && l.payments[r.paymentID] == nil {
+		id = r.paymentID
+	}
+	p := &payment{id: id, request: r, money: linking.Money{Amount: amount, Currency: r.money.Currency}, at: l.now().Truncate(time.Second)}
 	if len(r.methods) > 0 {
 		p.method = r.methods[0]
 	} else if len(l.abilities.Methods) > 0 {

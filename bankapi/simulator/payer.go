@@ -27,6 +27,8 @@ func (l *ledger) pay(o payOrder) (requestSnapshot, error) {
 	switch {
 	case amount == 0 && r.held > 0:
 		amount = r.held
+	case amount == 0 && r.due != nil:
+		amount = r.due(r, l.now())
 	case amount == 0:
 		amount = r.money.Amount
 	}

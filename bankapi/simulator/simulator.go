@@ -19,6 +19,7 @@ type Account struct {
 	ID     string // part of the wires' addresses: letters, digits, hyphens
 	Name   string // what payers see; empty: the id
 	Secret string // of the relay wire, see relay.ParseKeys; empty: Options.Secret
+	JPM    JPMAccount
 }
 
 // Options make a simulator. The zero value is a bank with every ability.
@@ -30,6 +31,7 @@ type Options struct {
 	Accounts  []Account
 	Secret    string // good for any account, which is then opened by its first call; empty: none is
 	Abilities linking.Abilities
+	JPM       JPM              // what J.P. Morgan's contract leaves open
 	Seed      uint64           // of the faults' chance
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: slog.Default()
@@ -57,6 +59,7 @@ type Simulator struct {
 	faults    *faults
 	journal   *journal
 	callbacks *callbacks
+	jpm       *jpmWire
 
 	mu     sync.Mutex
 	shared relay.Keys // for accounts without keys of their own; nil: there are none
@@ -89,7 +92,11 @@ func New(o Options) (*Simulator, error) {
 	s.faults.seed(o.Seed)
 	s.callbacks = newCallbacks(&client, o.Retry, s.faults, o.Log)
 	wire := relayWire{s}
-	s.ledger = newLedger(o.Abilities, o.Now, wire.tell)
+	s.jpm = newJPMWire(s, o.JPM, o.Secret)
+	s.ledger = newLedger(o.Abilities, o.Now, func(r requestSnapshot) {
+		wire.tell(r)
+		s.jpm.tell(r)
+	})
 	if o.Secret != "" {
 		var err error
 		if s.shared, err = relay.ParseKeys(o.Secret); err != nil {
@@ -103,6 +110,7 @@ func New(o Options) (*Simulator, error) {
 	}
 	mux := http.NewServeMux()
 	wire.mount(mux)
+	s.jpm.mount(mux)
 	s.mountApp(mux)
 	s.mountControls(mux)
 	s.routes = mux
@@ -131,6 +139,9 @@ func (s *Simulator) OpenAccount(a Account) error {
 		s.mu.Lock()
 		s.keys[a.ID] = keys
 		s.mu.Unlock()
+	}
+	if err := s.jpm.openAccount(a.ID, a.JPM); err != nil {
+		return err
 	}
 	return s.ledger.open(a.ID, a.Name)
 }

@@ -1,0 +1,158 @@
+package pix
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"placard/bankapi"
+)
+
+// keyPair is the certificate the bank knows the merchant by, with its key. From
+// files it is read again when they change, so that a certificate is renewed without
+// a restart; connections that are open keep the old one until they end.
+type keyPair struct {
+	certFile, keyFile string // empty: it came as a secret and stays
+	changed           func() // called after another certificate was read
+
+	mu     sync.Mutex
+	now    *tls.Certificate
+	seen   [2]stamp
+	looked time.Time
+}
+
+// stamp tells whether a file is still the one that was read.
+type stamp struct {
+	size     int64
+	modified time.Time
+}
+
+// lookEach bounds how often the files are looked at.
+const lookEach = time.Second
+
+// keyPair returns nil if the setup has no certificate.
+func (r Rail) keyPair(s bankapi.Setup) (*keyPair, error) {
+	certFile, keyFile := s.Settings["cert_file"], s.Settings["key_file"]
+	certPEM, keyPEM := s.Secrets["cert_pem"].Reveal(), s.Secrets["key_pem"].Reveal()
+	switch {
+	case certFile == "" && keyFile == "" && certPEM == "" && keyPEM == "":
+		return nil, nil
+	case (certFile != "" || keyFile != "") && (certPEM != "" || keyPEM != ""):
+		return nil, bankapi.BadSetting("settings.cert_file", "one_of", "The certificate comes from files or as secrets, not both.")
+	case certPEM != "" || keyPEM != "":
+		pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
+		if err != nil { // the error never repeats the text, but may tell of its form
+			return nil, bankapi.BadSetting("secrets.cert_pem", "pem", "cert_pem and key_pem are a certificate and its key without a passphrase, in PEM.")
+		}
+		return &keyPair{now: &pair}, nil
+	}
+	for name, path := range map[string]string{"cert_file": certFile, "key_file": keyFile} {
+		if refusal := r.refuses(path); refusal != "" {
+			return nil, bankapi.BadSetting("settings."+name, "file", refusal)
+		}
+	}
+	p := &keyPair{certFile: certFile, keyFile: keyFile}
+	if problem := p.read(); problem != "" {
+		return nil, bankapi.BadSetting("settings.cert_file", "file", problem)
+	}
+	return p, nil
+}
+
+// refuses says why a file is not one the operator put up for this, or "": who
+// enters a connection is not who owns the machine.
+func (r Rail) refuses(path string) string {
+	if r.CertDir == "" {
+		return "The operator of this gateway has set no directory for certificates; give them as secrets."
+	}
+	rel, err := filepath.Rel(r.CertDir, path)
+	if err != nil || !filepath.IsAbs(path) || rel == "." || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "cert_file and key_file are absolute paths in the operator's directory for certificates."
+	}
+	return ""
+}
+
+// stat tells whether the files may have changed, or what is wrong with them.
+func (p *keyPair) stat() (seen [2]stamp, problem string) {
+	for i, path := range []string{p.certFile, p.keyFile} {
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return seen, "There is no file " + filepath.Base(path) + "."
+		case err != nil:
+			return seen, "The file " + filepath.Base(path) + " cannot be read."
+		case path == p.keyFile && info.Mode().Perm()&0o077 != 0:
+			return seen, "The key file " + filepath.Base(path) + " may be read by others than its owner; make it 0600."
+		}
+		seen[i] = stamp{info.Size(), info.ModTime()}
+	}
+	return seen, ""
+}
+
+// read takes the pair from its files, or says why it cannot. It is called with mu
+// held, or before anybody else knows of p.
+func (p *keyPair) read() (problem string) {
+	seen, problem := p.stat()
+	if problem != "" {
+		return problem
+	}
+	pair, err := tls.LoadX509KeyPair(p.certFile, p.keyFile)
+	if err != nil {
+		return "cert_file and key_file are a certificate and its key without a passphrase, in PEM."
+	}
+	p.now, p.seen = &pair, seen
+	return ""
+}
+
+// get is a tls.Config's GetClientCertificate. While new files cannot be read, as
+// between the writing of one and of the other, the old pair serves.
+func (p *keyPair) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	pair, fresh := p.current()
+	if fresh && p.changed != nil {
+		p.changed()
+	}
+	return pair, nil
+}
+
+func (p *keyPair) current() (pair *tls.Certificate, fresh bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.certFile == "" || time.Since(p.looked) < lookEach {
+		return p.now, false
+	}
+	p.looked = time.Now()
+	if seen, problem := p.stat(); problem == "" && seen != p.seen {
+		fresh = p.read() == ""
+	}
+	return p.now, fresh
+}
+
+// problem says what is wrong with the pair at a time, for who checks a connection.
+func (p *keyPair) problem(now time.Time) (code, detail string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.certFile != "" {
+		if problem := p.read(); problem != "" {
+			return "certificate_file", problem
+		}
+	}
+	leaf := p.now.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(p.now.Certificate[0]); err != nil {
+			return "certificate", "The connection's certificate cannot be read."
+		}
+	}
+	switch {
+	case now.Before(leaf.NotBefore):
+		return "certificate_not_yet", "The connection's certificate is not valid yet."
+	case now.After(leaf.NotAfter):
+		return "certificate_expired", "The connection's certificate has expired."
+	}
+	return "", ""
+}
