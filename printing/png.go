@@ -35,6 +35,23 @@ var compressors = sync.Pool{New: func() any {
 	return z
 }}
 
+// Filters of a row (PNG, third edition, 9.2).
+const (
+	pngUnfiltered = 0
+	pngUp         = 2 // each byte is the difference to the one above
+)
+
+func compressor(out *bytes.Buffer) *zlib.Writer {
+	z := compressors.Get().(*zlib.Writer)
+	z.Reset(out)
+	return z
+}
+
+func finish(z *zlib.Writer) {
+	z.Close() // into a Buffer: does not fail
+	compressors.Put(z)
+}
+
 // PNG draws m with one bit a pixel (PNG, third edition: greyscale, depth 1).
 // Every module is the same whole number of pixels wide, as unequal modules scan
 // badly.
@@ -48,20 +65,11 @@ func PNG(m Matrix, o PNGOptions) ([]byte, error) {
 		return nil, fmt.Errorf("printing: a PNG has at most %d pixels a side", MaxPNGSide)
 	}
 
-	out := bytes.NewBuffer(make([]byte, 0, 4096))
-	out.WriteString(pngSignature)
-	var header [13]byte
-	binary.BigEndian.PutUint32(header[0:], uint32(side))
-	binary.BigEndian.PutUint32(header[4:], uint32(side))
-	header[8] = 1 // bits a pixel; colour type, compression, filter and interlace are all 0
-	writeChunk(out, "IHDR", header[:])
-	if perMetre := math.Round(float64(o.Scale) * 1000 / o.ModuleMM); o.ModuleMM > 0 && perMetre >= 1 && perMetre < math.MaxInt32 {
-		var density [9]byte
-		binary.BigEndian.PutUint32(density[0:], uint32(perMetre))
-		binary.BigEndian.PutUint32(density[4:], uint32(perMetre))
-		density[8] = 1 // the unit is the metre
-		writeChunk(out, "pHYs", density[:])
+	perMetre := 0.0
+	if o.ModuleMM > 0 {
+		perMetre = min(float64(o.Scale)*1000/o.ModuleMM, math.MaxInt32)
 	}
+	out := pngHeader(side, side, perMetre)
 	writeChunk(out, "IDAT", pixels(m, quiet, o.Scale, side))
 	writeChunk(out, "IEND", nil)
 	return out.Bytes(), nil
@@ -70,17 +78,14 @@ func PNG(m Matrix, o PNGOptions) ([]byte, error) {
 // pixels returns the compressed rows. The first row of a module is written as it
 // is, the others as "the same as above" (filter Up), which packs to next to nothing.
 func pixels(m Matrix, quiet, scale, side int) []byte {
-	const unfiltered, up = 0, 2
 	var packed bytes.Buffer
-	z := compressors.Get().(*zlib.Writer)
-	defer compressors.Put(z)
-	z.Reset(&packed)
+	z := compressor(&packed)
 
 	row := make([]byte, 1+(side+7)/8)
 	same := make([]byte, len(row))
-	same[0] = up
+	same[0] = pngUp
 	for y := -quiet; y < m.size+quiet; y++ {
-		row[0] = unfiltered
+		row[0] = pngUnfiltered
 		for i := range row[1:] {
 			row[1+i] = 0xff // light
 		}
@@ -97,7 +102,7 @@ func pixels(m Matrix, quiet, scale, side int) []byte {
 			z.Write(same)
 		}
 	}
-	z.Close()
+	finish(z)
 	return packed.Bytes()
 }
 

@@ -3,6 +3,8 @@ package printing
 import (
 	"errors"
 	"fmt"
+	"image"
+	"iter"
 	"unicode/utf8"
 
 	qrcode "github.com/skip2/go-qrcode"
@@ -95,6 +97,11 @@ func Encode(payload string, level Level) (Matrix, error) {
 	if err != nil {
 		return Matrix{}, ErrLongPayload // its only other error
 	}
+	return matrixOf(code, payload, level).withoutFalseCorners(), nil
+}
+
+// matrixOf reads the modules off the encoder's symbol.
+func matrixOf(code *qrcode.QRCode, payload string, level Level) Matrix {
 	// The border is ours to draw. It must be off before the first Bitmap: later
 	// the encoder ignores it.
 	code.DisableBorder = true
@@ -103,7 +110,7 @@ func Encode(payload string, level Level) (Matrix, error) {
 	for _, row := range rows {
 		m.dark = append(m.dark, row...)
 	}
-	return m, nil
+	return m
 }
 
 // Payload is the text that a scan of the symbol yields.
@@ -128,23 +135,72 @@ func (m Matrix) Dark(x, y int) bool {
 	return uint(x) < uint(m.size) && uint(y) < uint(m.size) && m.dark[y*m.size+x]
 }
 
+// runs yields the dark modules as rectangles, each a row's run, in modules.
+func (m Matrix) runs() iter.Seq[image.Rectangle] {
+	return func(yield func(image.Rectangle) bool) {
+		for y := range m.size {
+			row := m.dark[y*m.size : (y+1)*m.size]
+			for x := 0; x < m.size; x++ {
+				start := x
+				for x < m.size && row[x] {
+					x++
+				}
+				if x > start && !yield(image.Rect(start, y, x, y+1)) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Quiet is the width of the quiet zone in modules that the standard asks for.
 // Every drawing has at least this much.
 const Quiet = 4
 
 func quietZone(modules int) int { return max(Quiet, modules) }
 
+// dataBytes holds the data capacity of the versions 1 to 15, for L, M, Q and H
+// (ISO/IEC 18004:2015, table 7). Nothing that is printed here needs a larger one.
+var dataBytes = [...][4]int{
+	{19, 16, 13, 9}, {34, 28, 22, 16}, {55, 44, 34, 26}, {80, 64, 48, 36}, {108, 86, 62, 46},
+	{136, 108, 76, 60}, {156, 124, 88, 66}, {194, 154, 110, 86}, {232, 182, 132, 100}, {274, 216, 154, 122},
+	{324, 254, 180, 140}, {370, 290, 206, 158}, {428, 334, 244, 180}, {461, 365, 261, 197}, {523, 415, 295, 223},
+}
+
+// VersionFor returns the version of the symbol that n characters (bytes, in mode
+// Byte) need at a level when all of them are packed in one mode, as printers with a
+// QR command of their own do; 0 if that is more than version 15. Encode may pack rows
+// of digits tighter, so its symbol may be smaller, never larger.
+func VersionFor(mode Mode, n int, level Level) int {
+	if n < 1 || level > H {
+		return 0
+	}
+	for i, bytes := range dataBytes {
+		var count, bits int // of the character count up to version 9, and of the characters
+		switch mode {
+		case Numeric:
+			count, bits = 10, n/3*10+[3]int{0, 4, 7}[n%3]
+		case Alphanumeric:
+			count, bits = 9, n/2*11+n%2*6
+		default:
+			count, bits = 8, n*8
+		}
+		if i >= 9 {
+			count += 2
+			if mode == Byte {
+				count = 16
+			}
+		}
+		if 4+count+bits <= bytes[level]*8 {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 // urlRest is the length of everything but the host in a printed URL:
 // HTTPS:// HOST /Q/ and a token of 20 characters.
 const urlRest = len("HTTPS://") + len("/Q/") + 20
-
-// dataBytes holds the data capacity of the versions 1 to 15, for M, Q and H
-// (ISO/IEC 18004:2015, table 7).
-var dataBytes = [...][3]int{
-	{16, 13, 9}, {28, 22, 16}, {44, 34, 26}, {64, 48, 36}, {86, 62, 46},
-	{108, 76, 60}, {124, 88, 66}, {154, 110, 86}, {182, 132, 100}, {216, 154, 122},
-	{254, 180, 140}, {290, 206, 158}, {334, 244, 180}, {365, 261, 197}, {415, 295, 223},
-}
 
 // longestHost is the longest DNS name with the longest port.
 const longestHost = 253 + len(":65535")
@@ -154,18 +210,8 @@ const longestHost = 253 + len(":65535")
 // longer than any DNS name or the level is L. Rows of digits in the host may make
 // the real symbol one version smaller, never larger.
 func URLVersion(host int, level Level) int {
-	if host < 1 || host > longestHost || level < M || level > H {
+	if host < 1 || host > longestHost || level < M {
 		return 0
 	}
-	n := urlRest + host
-	for i, bytes := range dataBytes {
-		count := 9 // bits of the character count
-		if i >= 9 {
-			count = 11
-		}
-		if 4+count+n/2*11+n%2*6 <= bytes[level-M]*8 {
-			return i + 1
-		}
-	}
-	return 0
+	return VersionFor(Alphanumeric, urlRest+host, level)
 }

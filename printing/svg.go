@@ -63,26 +63,16 @@ func SVG(m Matrix, o SVGOptions) []byte {
 
 // appendRuns appends each row's runs of dark modules as rectangles.
 func appendRuns(b []byte, m Matrix, quiet int) []byte {
-	for y := range m.size {
-		row := m.dark[y*m.size : (y+1)*m.size]
-		for x := 0; x < m.size; x++ {
-			if !row[x] {
-				continue
-			}
-			start := x
-			for x < m.size && row[x] {
-				x++
-			}
-			b = append(b, 'M')
-			b = strconv.AppendInt(b, int64(start+quiet), 10)
-			b = append(b, ' ')
-			b = strconv.AppendInt(b, int64(y+quiet), 10)
-			b = append(b, 'h')
-			b = strconv.AppendInt(b, int64(x-start), 10)
-			b = append(b, "v1h-"...)
-			b = strconv.AppendInt(b, int64(x-start), 10)
-			b = append(b, 'z')
-		}
+	for r := range m.runs() {
+		b = append(b, 'M')
+		b = strconv.AppendInt(b, int64(r.Min.X+quiet), 10)
+		b = append(b, ' ')
+		b = strconv.AppendInt(b, int64(r.Min.Y+quiet), 10)
+		b = append(b, 'h')
+		b = strconv.AppendInt(b, int64(r.Dx()), 10)
+		b = append(b, "v1h-"...)
+		b = strconv.AppendInt(b, int64(r.Dx()), 10)
+		b = append(b, 'z')
 	}
 	return b
 }
