@@ -119,6 +119,29 @@ func (s *Service) Logo(ctx context.Context, m MerchantID) (data []byte, mediaTyp
 	return l.Data, l.Type, nil
 }
 
+// NewGenerations gives every merchant a new key generation, and reports how many
+// merchants there are. A store that lost commits or was restored from a copy may
+// have forgotten batches that are on paper by now: tokens of a new generation are
+// none of theirs.
+func (s *Service) NewGenerations(ctx context.Context) (merchants int, err error) {
+	err = s.Merchants(ctx, func(m *Merchant) error {
+		err := s.change(ctx, m.ID.Shard(), func(t *tx) error {
+			t.merchant = m.ID
+			m, err := t.merchantRec()
+			if err != nil || m == nil {
+				return orMissing(err, "merchant")
+			}
+			return t.newGeneration(m)
+		})
+		s.merchants.forget(m.ID)
+		if err == nil {
+			merchants++
+		}
+		return err
+	})
+	return merchants, err
+}
+
 // newGeneration gives a merchant a key of its own in a ring that has room, from
 // which its next tokens are made. The tokens of older generations stay good.
 func (t *tx) newGeneration(m *Merchant) error {

@@ -116,7 +116,9 @@ type LoggedEvent struct {
 // Store keeps records and event logs. It knows nothing of codes or money.
 //
 // All methods may be called concurrently. Bytes that go in or come out belong to
-// the caller. Times are kept to the millisecond. An error is one of:
+// the caller. Times are kept to the millisecond. A limit outside 1 to MaxPage is a
+// fault of the caller's and an error. A store that was closed answers Unavailable.
+// An error is one of:
 //
 //   - ErrConflict (Commit only): nothing was written.
 //   - an *Error of kind Unavailable: the store was not reached or refused; nothing was written.
@@ -136,7 +138,8 @@ type Store interface {
 	// backend promises (each says so under Durability), of the machine. A commit
 	// whose id was already applied within CommitLife returns nil and changes
 	// nothing, whatever the records' versions are by now; that makes it safe to
-	// send the same commit again after an error that leaves it open.
+	// send the same commit again after an error that leaves it open. ErrConflict is
+	// final for an id: no copy of that commit still under way will be applied.
 	Commit(ctx context.Context, c Commit) error
 
 	// List returns records of one owner by id, see Listing. A record that is
@@ -144,7 +147,7 @@ type Store interface {
 	List(ctx context.Context, l Listing) ([]Record, error)
 
 	// Due returns the keys of a shard whose due time is not after by, the most
-	// overdue first, at most limit.
+	// overdue first, at most limit. Which of two equal times comes first is open.
 	Due(ctx context.Context, shard Shard, by time.Time, limit int) ([]DueKey, error)
 
 	// Events returns the events of a log with Seq > after, in order, at most limit.

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"placard/linking"
 	"placard/linking/storetest"
 )
 
@@ -253,4 +255,30 @@ func writeCertificate(t *testing.T, cert, key string, serial int64) *x509.Certif
 		t.Fatal(err)
 	}
 	return parsed
+}
+
+// After a rollback was accepted, no token is made with a key that the lost batches
+// were made with; what is on paper goes on.
+func TestAcceptRollbackOpensNewGenerations(t *testing.T) {
+	store := "bolt:" + filepath.Join(t.TempDir(), "placard.db")
+	var made struct {
+		Merchant linking.MerchantID `json:"merchant_id"`
+	}
+	out := performs(t, "merchants", "add", "Shop", "--currency", "EUR", "--json", "--store", store)
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		t.Fatal(err)
+	}
+	if out := performs(t, "accept-rollback", "--store", store); !strings.Contains(out, "generation: 1") {
+		t.Fatal(out)
+	}
+	flags := storeFlags{Store: store}
+	svc, _, shut, err := flags.office(&env{ctx: t.Context(), out: io.Discard, notes: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut()
+	m, err := svc.Merchant(t.Context(), made.Merchant)
+	if err != nil || len(m.Generations) != 2 || m.Generations[0] == m.Generations[1] {
+		t.Fatalf("%+v, %v", m, err)
+	}
 }

@@ -34,6 +34,7 @@ type program struct {
 	Bank      bankCommand      `cmd:"" help:"Run the bank simulator alone."`
 	Merchants merchantsCommand `cmd:"" help:"Make and list merchants."`
 	Keys      keysCommand      `cmd:"" help:"Make, list and revoke API keys."`
+	Accept    acceptCommand    `cmd:"" name:"accept-rollback" help:"Go on with what the store shows, after a failover lost commits or a copy was restored."`
 	Bench     benchCommand     `cmd:"" help:"Measure scans and attaches side by side with bare counterparts."`
 	BenchLoad benchLoadCommand `cmd:"" hidden:""`
 	Version   versionCommand   `cmd:"" help:"Say which version this is."`

@@ -38,6 +38,7 @@ type storeFlags struct {
 	Store            string `help:"bolt:PATH, redis://…, rediss://…, redis+sentinel://… or redis+cluster://…" default:"bolt:./placard.db" placeholder:"STORE"`
 	StoreID          string `help:"The identity the store must have; an empty or foreign one is then refused." placeholder:"ID"`
 	AllowUnsafeStore bool   `help:"Start on a store that can lose what it has confirmed. It is said for ever after."`
+	Replicas         int    `help:"How many of a Redis' replicas must be within reach, lest it is not served: 0 is one from the time any was seen, -1 none." default:"0" placeholder:"N"`
 	NewStore         bool   `help:"Make the store if it is empty. Without this, an empty Redis is refused: it may have lost everything." default:"false"`
 	SecretsKey       string `help:"File with the key that seals bank credentials; made next to a bolt store if there is none." placeholder:"FILE"`
 }
@@ -68,7 +69,7 @@ func (f *storeFlags) open(ctx context.Context, log *slog.Logger) (store, *bankap
 		if keyFile == "" {
 			return nil, nil, usageError("--secrets-key FILE is needed with Redis: every gateway over the store opens bank credentials with the same key")
 		}
-		s, err = redisstore.Open(ctx, f.Store, redisstore.Options{StoreID: f.StoreID, AllowUnsafe: f.AllowUnsafeStore, Log: log})
+		s, err = redisstore.Open(ctx, f.Store, redisstore.Options{StoreID: f.StoreID, AllowUnsafe: f.AllowUnsafeStore, Replicas: f.Replicas, Log: log})
 	default:
 		return nil, nil, usageError("--store is bolt:PATH, redis://…, rediss://…, redis+sentinel://… or redis+cluster://…")
 	}

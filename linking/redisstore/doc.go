@@ -22,7 +22,8 @@
 // Every commit adds one to its shard's counter. Each process remembers the
 // highest it has seen, names it in every commit, and reads it with every read. A
 // shard that shows less has lost acknowledged commits: it answers
-// linking.ErrRolledBack until an operator has called AcceptRollback. A process
+// linking.ErrRolledBack until an operator has said that it is to go on (Accept for
+// every gateway, AcceptRollback for this one). A process
 // that has not seen the shard since it started cannot tell.
 //
 // # Keys
@@ -41,6 +42,7 @@
 //	{SS}h, {meta}h    string  heartbeat of a master that has replicas
 //	{meta}store       string  the identity of the store
 //	{meta}unsafe      string  when an operator first overrode a refusal
+//	{meta}accepted    string  when an operator last accepted what was lost
 //
 // Record kinds are lower-case letters and a record's key has a colon behind them,
 // so no record is ever named like a counter or an index.

@@ -186,6 +186,7 @@ func (s *Store) lookNow() {
 	if err != nil {
 		return // it does not answer: every call says so by itself, and Health asks
 	}
+	s.heed(ctx)
 	foreign := ""
 	if known := s.identity.Load(); known != nil {
 		if id, err := s.Identity(ctx); err == nil && id != *known {

@@ -83,6 +83,7 @@ func (s *Store) begin(ctx context.Context) error {
 	if s.o.Replicas > 0 {
 		s.guard.expect()
 	}
+	s.heed(ctx) // what was said before now is about rollbacks of then
 	s.background.Go(s.beat)
 	s.background.Go(s.lookAgain)
 	return nil

@@ -92,7 +92,14 @@ func TestAStoreThatWentBackInTimeIsNoticedAtOnce(t *testing.T) {
 			if h := s.Health(t.Context()); len(h.Lost) != 1 || h.Lost[0] != 3 {
 				t.Fatalf("health: %+v", h)
 			}
-			s.AcceptRollback()
+			// The operator speaks to some process; each hears it when it looks again.
+			if err := fresh.Accept(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := read(s, 3); !errors.Is(err, linking.ErrRolledBack) {
+				t.Fatalf("before it looked: %v", err)
+			}
+			s.LookNow()
 			if err := s.Commit(t.Context(), write("a", 1, "x")); err != nil {
 				t.Fatalf("after the operator looked: %v", err)
 			}

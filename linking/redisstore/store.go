@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -70,6 +71,7 @@ type Store struct {
 	identity atomic.Pointer[string] // as last seen; nil: none yet
 	unsafe   atomic.Bool
 	guard    guard
+	accepted atomic.Int64 // when an operator last said Accept, in Unix nanoseconds
 	news     chan linking.Topic
 	missed   atomic.Bool // more news than fitted
 
@@ -219,7 +221,27 @@ func (s *Store) lost() (out []linking.Shard) {
 const (
 	identityKey = "{meta}store"
 	unsafeKey   = "{meta}unsafe"
+	acceptedKey = "{meta}accepted"
 )
+
+// Accept is the operator's word to every gateway over this Redis, which hears it
+// within lookEach: what the shards show now is to be gone on with.
+func (s *Store) Accept(ctx context.Context) error {
+	if err := s.others.Set(ctx, acceptedKey, time.Now().UnixNano(), 0).Err(); err != nil {
+		return unavailable("The store does not answer; nothing was done.", err)
+	}
+	s.heed(ctx)
+	return nil
+}
+
+// heed accepts what went back in time if an operator has said so since it was last
+// looked. An older word than the last one heard came back with the rollback itself.
+func (s *Store) heed(ctx context.Context) {
+	said, err := s.others.Get(ctx, acceptedKey).Int64()
+	if old := s.accepted.Load(); err == nil && said > old && s.accepted.CompareAndSwap(old, said) {
+		s.AcceptRollback()
+	}
+}
 
 // Identity is the name Init gave the store; empty if it never did.
 func (s *Store) Identity(ctx context.Context) (string, error) {
