@@ -61,7 +61,7 @@ func (d *demo) walk(e *env) error {
 			fmt.Fprintf(e.out, "%2d  %-13s FAILED  %v\n", i+1, s.name, err)
 			return fmt.Errorf("the walk stopped at the step %q", s.name)
 		}
-		fmt.Fprintf(e.out, "%2d  %-13s %8s  %s\n", i+1, s.name, time.Since(began).Round(100*time.Microsecond), s.what)
+		fmt.Fprintf(e.out, "%2d  %-13s %7.1f ms  %s\n", i+1, s.name, float64(time.Since(began).Microseconds())/1000, s.what)
 	}
 	fmt.Fprintf(e.out, "\nAll %d steps hold.\n", len(steps))
 	return nil
