@@ -38,6 +38,11 @@ const (
 	kindLogo       RecordKind = "e"
 	kindPoll       RecordKind = "q"
 	kindTidy       RecordKind = "t"
+	kindReading    RecordKind = "reading"
+	kindHeld       RecordKind = "held" // readings that wait for a second person
+	kindBills      RecordKind = "bills"
+	kindPast       RecordKind = "past" // what a meter's bills came to
+	kindAgent      RecordKind = "agent"
 	kindShards     RecordKind = "shards"
 	kindStore      RecordKind = "store"
 )

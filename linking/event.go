@@ -75,6 +75,7 @@ type Event struct {
 	DisplacedBy RequestID     `cbor:"11,keyasint,omitempty"`
 	Tender      *Tender       `cbor:"12,keyasint,omitempty"` // set when it changed, and on every end
 	By          string        `cbor:"13,keyasint,omitempty"` // the key or person; empty: the bank or the clock
+	Reading     *EventReading `cbor:"20,keyasint,omitempty"`
 }
 
 // EventRequest is the request as it stood when the event happened.

@@ -54,6 +54,10 @@ type Merchant struct {
 	Generations []Generation `cbor:"17,keyasint"`
 	Languages   []string     `cbor:"18,keyasint,omitempty"` // of payers' pages; empty: all
 	Origins     []string     `cbor:"19,keyasint,omitempty"` // where return_url may lead
+	// A reading above ReadingLimit (0: none), or more than ReadingFactor times (0: 5) the
+	// meter's usual value or less than that part of it, waits for a second person.
+	ReadingLimit  Amount `cbor:"60,keyasint,omitempty"`
+	ReadingFactor int    `cbor:"61,keyasint,omitempty"`
 }
 
 // Generation says in which ring a key generation's key is.

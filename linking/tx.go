@@ -434,6 +434,10 @@ func owner(k Key, v any) string {
 		return string(v.Merchant)
 	case *exceptionRecord:
 		return string(v.Merchant)
+	case *Reading:
+		return string(v.Merchant)
+	case *heldRecord:
+		return string(v.Merchant)
 	}
 	return ""
 }
