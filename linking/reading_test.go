@@ -20,6 +20,7 @@ import (
 type utility struct {
 	t             *testing.T
 	svc           *linking.Service
+	banks         linking.Banks
 	world         *world
 	office, agent linking.Caller
 	second        linking.Caller
@@ -60,14 +61,15 @@ func newUtility(t *testing.T) *utility {
 	w := &world{now: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)}
 	bank := &worldBank{w: w, kind: true, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}}
 	w.bank = bank
-	svc, err := linking.New(t.Context(), linking.Config{Store: store, Banks: &busyBank{worldBank: bank}, PublicURL: "https://pay.example", NewStore: true, Now: func() time.Time { return w.now }})
+	banks := &busyBank{worldBank: bank}
+	svc, err := linking.New(t.Context(), linking.Config{Store: store, Banks: banks, PublicURL: "https://pay.example", NewStore: true, Now: func() time.Time { return w.now }})
 	must(t, err)
 	t.Cleanup(func() { svc.Close(context.Background()) })
 	m, err := svc.CreateMerchant(t.Context(), linking.NewMerchant{Name: "Water", Currency: "EUR"})
 	must(t, err)
 	_, err = svc.ConnectBank(t.Context(), m.ID, "relay", nil, nil)
 	must(t, err)
-	u := &utility{t: t, svc: svc, world: w, merchant: m.ID}
+	u := &utility{t: t, svc: svc, banks: banks, world: w, merchant: m.ID}
 	for _, who := range []struct {
 		role linking.Role
 		to   *linking.Caller

@@ -94,12 +94,12 @@ const (
 )
 
 // send commits, and sends the same commit again while its fate is open: its id
-// makes that harmless. A refusal settles a first try; of a later one it says nothing
-// about those before.
+// makes that harmless. A refusal settles a first try, as does a context that ended
+// before it was sent; of a later one either says nothing about those before.
 func (s *Service) send(ctx context.Context, c *Commit) (err error) {
 	for n := range maxResends {
 		err = s.store.Commit(ctx, *c)
-		if err == nil || errors.Is(err, ErrConflict) || n == 0 && (IsKind(err, Unavailable) || errors.Is(err, ErrRolledBack)) {
+		if err == nil || errors.Is(err, ErrConflict) || n == 0 && (IsKind(err, Unavailable) || errors.Is(err, ErrRolledBack) || unsent(err)) {
 			return err
 		}
 		if perr := pause(ctx, time.Duration(1+n)*10*time.Millisecond); perr != nil {
@@ -108,6 +108,10 @@ func (s *Service) send(ctx context.Context, c *Commit) (err error) {
 	}
 	return &Error{Kind: Uncertain, Code: "uncertain", Detail: "The change may or may not have been stored. Ask again with the same Idempotency-Key.", Err: err}
 }
+
+// unsent reports whether a store's error is that of the context itself, which says
+// that nothing was sent: see Store. One that stands in a longer story leaves it open.
+func unsent(err error) bool { return err == context.Canceled || err == context.DeadlineExceeded }
 
 // told is the error of reading back what was changed: that the answer could not be
 // read undoes nothing, so nobody may be told that nothing was done.

@@ -173,6 +173,28 @@ func TestFlagsFromFileAndEnvironment(t *testing.T) {
 	}
 }
 
+// TestUnsafeStoreIsSaidForEver: who once let a store start that can forget payments is
+// told so by every gateway over it, also when its settings have long been mended.
+func TestUnsafeStoreIsSaidForEver(t *testing.T) {
+	t.Parallel()
+	redis := storetest.NewRedis(t, "appendonly", "no", "save", "")
+	key := filepath.Join(fastDir(t), "a.key")
+	for _, more := range [][]string{{"--new-store", "--allow-unsafe-store"}, nil} {
+		g := launch(t, hooks{}, append([]string{"serve", "--public-url", "https://pay.example", "--listen", "127.0.0.1:0", "--store", redis.URL(), "--secrets-key", key}, more...)...)
+		base := "http://" + g.until(`listens on \S*?(127\.0\.0\.1:\d+)`)[1]
+		r := (&client{t: t, base: base}).get("/readyz").is(200)
+		if said := r.str("unsafe_store"); !strings.Contains(said, "can lose confirmed payments") {
+			t.Errorf("with %v readiness says %s", more, r.Body)
+		}
+		if code := g.stop(); code != done {
+			t.Fatalf("it ended with %d: %s", code, g.notes.String())
+		}
+		for _, setting := range [][]string{{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}, {"maxmemory", "2gb"}} {
+			redis.Must(t, "CONFIG", "SET", setting[0], setting[1])
+		}
+	}
+}
+
 // TestServeOverTLS: the certificate is read again when its file changes, and a
 // broken one does not take the place of a good one.
 func TestServeOverTLS(t *testing.T) {

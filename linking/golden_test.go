@@ -1,0 +1,168 @@
+package linking
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+var addGolden = flag.Bool("golden.add", false, "write the records that testdata/records has not")
+
+// TestRecordsOfEveryReleaseAreRead: testdata/records holds what releases wrote, one file
+// for each kind of record and each release that changed it. Files are added, never
+// changed: what stands in stores out there does not change either.
+func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
+	kinds := map[string]func() any{
+		"request": func() any { return new(Request) }, "link": func() any { return new(Link) }, "sale": func() any { return new(Sale) },
+		"merchant": func() any { return new(Merchant) }, "batch": func() any { return new(Batch) }, "ring": func() any { return new(RingRecord) },
+		"key": func() any { return new(APIKey) }, "outlet": func() any { return new(Outlet) }, "connection": func() any { return new(Connection) },
+		"once": func() any { return new(onceRecord) }, "client-id": func() any { return new(clientIDRecord) },
+		"payment": func() any { return new(paymentRecord) }, "exception": func() any { return new(exceptionRecord) },
+		"logo": func() any { return new(logoRecord) }, "poll": func() any { return new(pollRecord) }, "tidy": func() any { return new(tidyRecord) },
+		"shards": func() any { return new(shardsRecord) }, "store": func() any { return new(storeRecord) },
+		"event": func() any { return new(Event) }, "reading": func() any { return new(Reading) }, "held": func() any { return new(heldRecord) },
+		"bills": func() any { return new(billsRecord) }, "past": func() any { return new(pastRecord) }, "agent": func() any { return new(agentRecord) },
+	}
+	const dir = "testdata/records"
+	if *addGolden {
+		for kind, fresh := range kinds {
+			v := fresh()
+			fill(reflect.ValueOf(v).Elem(), new(int))
+			addRecord(t, filepath.Join(dir, kind+"-1.hex"), v)
+		}
+		for name, c := range goldenCodes() {
+			addRecord(t, filepath.Join(dir, "code-"+name+"-1.hex"), c)
+		}
+	}
+	files, err := filepath.Glob(dir + "/*.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".hex")
+		kind := name[:strings.LastIndex(name, "-")]
+		covered[kind] = true
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var v any = &Code{Token: goldenToken}
+			if !strings.HasPrefix(kind, "code-") {
+				if kinds[kind] == nil {
+					t.Fatalf("there is no record of the kind %s any more", kind)
+				}
+				v = kinds[kind]()
+			}
+			newer, err := decodeRecord(data, v)
+			if err != nil || len(newer) > 0 {
+				t.Fatalf("it is not read: %v, unknown %v", err, newer)
+			}
+			if again, err := encodeRecord(v, nil); err != nil || !bytes.Equal(again, data) {
+				t.Errorf("something is lost when it is written again: %v\n%x\n%x", err, data, again)
+			}
+			if want := goldenCodes()[strings.TrimPrefix(kind, "code-")]; strings.HasPrefix(kind, "code-") && !reflect.DeepEqual(v, want) {
+				t.Errorf("it reads\n%+v\nand was written as\n%+v", v, want)
+			}
+		})
+	}
+	for kind := range kinds {
+		if !covered[kind] {
+			t.Errorf("no release's %s is kept: add one with -golden.add", kind)
+		}
+	}
+}
+
+func addRecord(t *testing.T, file string, v any) {
+	t.Helper()
+	if _, err := os.Stat(file); err == nil {
+		return
+	}
+	data, err := encodeRecord(v, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines strings.Builder
+	for text := hex.EncodeToString(data); text != ""; text = text[min(96, len(text)):] {
+		lines.WriteString(text[:min(96, len(text))] + "\n")
+	}
+	if err := os.WriteFile(file, []byte(lines.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fill gives every field a value of its own.
+func fill(v reflect.Value, n *int) {
+	*n++
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("s" + time.Duration(*n).String())
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(1000 + *n))
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(1 + *n%250))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), n)
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(v.Index(i), n)
+		}
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key, n)
+		fill(value, n)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			v.Set(reflect.ValueOf(time.Unix(1_800_000_000+int64(*n), 0)))
+			return
+		}
+		for i := range v.NumField() {
+			if v.Field(i).CanSet() {
+				fill(v.Field(i), n)
+			}
+		}
+	}
+}
+
+const goldenToken = Token("7Q0001234567890ABCDE")
+
+// goldenCodes are codes as they stand in stores: unused, in use, and the bank's.
+func goldenCodes() map[string]*Code {
+	at := time.Unix(1_800_000_000, 0).UTC()
+	base := Code{
+		Token: goldenToken, Merchant: "7Q0123456789AB", Generation: 2, Serial: Serial{0, 77}, Kind: Counter, Status: CodeActive,
+		Stock: StockMade, ResolvedBy: ByGateway, Charge: Immediate, CreatedAt: at,
+	}
+	inUse, bank := base, base
+	inUse.Kind, inUse.Stock, inUse.Epoch, inUse.Rail, inUse.Outlet, inUse.Label = Bill, StockDelivered, 17, "relay", "7Q0123456789CD", "Table 4"
+	inUse.Metadata, inUse.ScannedAt, inUse.Serial = map[string]string{"floor": "2"}, 16, Serial{4711, 99}
+	inUse.Shown = &Face{
+		Request: "7Q0123456789ABCDEFGHJKMNPQ", Sale: "s-1", By: "7Q0123456789", Since: at, Status: Preparing, Revision: 3, Amount: 1250,
+		Currency: "EUR", ExpiresAt: at.Add(time.Hour), Stalled: at.Add(time.Minute), Reference: "Table 4", Methods: []string{"card", "bank"},
+		Origin: MadeByRequest, EndReason: ByExpiry, PaidAt: at.Add(2 * time.Minute), PayOrigin: "https://bank.example",
+	}
+	inUse.Last = &PastLink{Request: "7Q0123456789ABCDEFGHJKMNPR", Sale: "s-0", Epoch: 15, At: at, ByItself: true}
+	bank.ResolvedBy, bank.Charge, bank.Status, bank.ReplacedBy = ByBankPayload, DueDate, CodeReplaced, "7Q000ZZZZZZZZZZZZZZZ"
+	bank.BankLink = &BankLink{ID: "42", Payload: "00020101021226"}
+	bank.Shows, bank.ShowsUnknown, bank.Free = "7Q0123456789ABCDEFGHJKMNPQ", true, true
+	return map[string]*Code{"unused": &base, "in-use": &inUse, "bank": &bank}
+}
