@@ -14,6 +14,7 @@ import (
 // TestMain removes what the tests have built together.
 func TestMain(m *testing.M) {
 	code := m.Run()
+	shutChromium()
 	if built != "" {
 		os.RemoveAll(built)
 	}
