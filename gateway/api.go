@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -19,6 +20,14 @@ type api struct {
 	svc    *linking.Service
 	assets *assets
 	pages  *template.Template
+
+	payerWords, tillWords languages
+	payerShapes           shapes[payerKey, payerView]
+	pictures              [64]string // addresses, in the order of linking.Pictures
+	plainPolicy           pagePolicy // of a page that leads nowhere else
+	policyMu              sync.RWMutex
+	policies              map[string]pagePolicy // of pages that lead to a bank, by its origin
+
 	build  Build
 	demo   *Demo
 	agents agents
@@ -52,6 +61,7 @@ func (s *Server) Mount(n Nouns) error {
 	if a.assets, err = newAssets(staticFiles()); err != nil {
 		return err
 	}
+	a.plainPolicy = newPagePolicy(map[string][]string{"frame-ancestors": a.frames()})
 	if err := a.parsePages(); err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ func (a *api) routes() []apiRoute {
 		do("POST", "/v1/requests/:request/capture", managers, a.captureRequest),
 		do("POST", "/v1/requests/:request/refunds", tills, a.refundRequest),
 		get("/v1/requests/:request/qr.:form", readers, a.requestQR),
+		get("/v1/requests/:request/receipt", readers, a.requestReceipt),
 
 		get("/v1/exceptions", readers, a.listExceptions),
 		do("POST", "/v1/exceptions/:exception/accept", managers, a.acceptException),
@@ -86,6 +87,8 @@ func (s *Server) mount(a *api) {
 	s.app.Get("/q/:token", a.scan)
 	s.app.Get("/q/:token/events", a.scanEvents)
 	s.app.Post("/q/:token/pay", s.sameOrigin, a.pay)
+	s.app.Post("/q/:token/word", s.sameOrigin, a.word)
+	s.app.Post("/q/:token/notify", s.sameOrigin, a.promise)
 	s.app.Get("/p/:secret", a.page)
 	s.app.Get("/p/:secret/back", a.pageBack)
 	s.app.Get("/p/:secret/events", a.pageEvents)

@@ -93,7 +93,17 @@ func appendSeenRequest(b []byte, v *linking.View, r *linking.SeenRequest) []byte
 	b = appendText(b, string(r.Money.Currency))
 	b = append(b, `,"expires_at":`...)
 	b = appendStamp(b, r.ExpiresAt)
-	if v.Code != nil {
+	switch {
+	case v.Choices != nil:
+		b = append(b, `,"pairing_choices":[`...)
+		for i, p := range v.Choices {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendText(b, linking.Pictures[p])
+		}
+		b = append(b, ']')
+	case v.Code != nil:
 		b = append(b, `,"pairing":`...)
 		b = appendText(b, v.Pairing.String())
 	}
@@ -265,7 +275,7 @@ func (a *api) scan(c *fiber.Ctx) error {
 		return err
 	}
 	if wantsPage(c) {
-		return a.payerPage(c, v, http.StatusOK)
+		return a.payerPage(c, &payerView{View: v}, http.StatusOK)
 	}
 	return sendScan(c, v)
 }
@@ -403,7 +413,11 @@ func (a *api) pressed(c *fiber.Ctx, way linking.Way, v *linking.View, err error)
 			return gone
 		}
 		if wantsPage(c) {
-			return a.payerPage(c, v, http.StatusConflict)
+			page := &payerView{View: v}
+			if v.Seen.Resolution == linking.Payable {
+				page.notice = "changed"
+			}
+			return a.payerPage(c, page, http.StatusConflict)
 		}
 		e := *linking.Problem(err)
 		e.With = map[string]any{"scan": json.RawMessage(appendScan(nil, v))}
@@ -419,7 +433,7 @@ func (a *api) pressed(c *fiber.Ctx, way linking.Way, v *linking.View, err error)
 		return nil
 	}
 	if wantsPage(c) {
-		return a.copyPage(c, v, way)
+		return a.payerPage(c, &payerView{View: v, payload: way.Payload}, http.StatusOK)
 	}
 	return c.JSON(struct {
 		Kind    linking.WayKind `json:"kind"`
@@ -441,7 +455,7 @@ func (a *api) ownPage(c *fiber.Ctx, back bool) error {
 		return err
 	}
 	if wantsPage(c) {
-		return a.payerPage(c, v, http.StatusOK)
+		return a.payerPage(c, &payerView{View: v}, http.StatusOK)
 	}
 	return sendScan(c, v)
 }
@@ -456,27 +470,6 @@ func (a *api) paged(c *fiber.Ctx, back bool) (*linking.View, error) {
 	}
 	callOf(c).merchant = v.Merchant.ID
 	return v, nil
-}
-
-// receipt answers GET /p/{secret}/receipt.
-func (a *api) receipt(c *fiber.Ctx) error {
-	v, err := a.paged(c, true)
-	if err != nil {
-		return err
-	}
-	r := v.Request
-	if r.Status != linking.Paid {
-		return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "This payment request is not paid."}
-	}
-	d := map[string]any{
-		"Merchant": v.Merchant, "Reference": r.Content.Reference, "ID": linking.Grouped(string(r.ID)), "Fiscal": r.FiscalURL,
-		"Amount": money(linking.Money{Amount: r.PaidAmount(), Currency: r.Content.Currency}), "PaidOn": a.dayOf(v.Merchant, r.PaidAt),
-		"Lines": a.payer(v).Lines,
-	}
-	if back := r.RefundedAmount(); back > 0 {
-		d["Refunded"] = money(linking.Money{Amount: back, Currency: r.Content.Currency})
-	}
-	return a.render(c, "receipt.html", newPagePolicy(map[string][]string{"frame-ancestors": a.frames()}), http.StatusOK, d)
 }
 
 func (a *api) pageEvents(c *fiber.Ctx) error {

@@ -73,19 +73,38 @@ func (a *api) demoCaller(c *fiber.Ctx) (linking.Caller, error) {
 
 // problemPage says to a person what a problem document says to a program.
 func (a *api) problemPage(c *fiber.Ctx, p *problem) error {
-	d := map[string]any{"Code": p.Code, "RequestID": p.RequestID, "Heading": p.Title, "Text": []string{p.Detail}}
-	switch res, _ := p.with["resolution"].(linking.Resolution); res {
-	case linking.NoSuchCode:
-		d["Heading"], d["Text"] = "This code is not ours", []string{"Nothing can be paid here, and nothing was taken.", "Please check the address, or ask the shop for its code."}
-	case linking.OutOfUse:
-		d["Heading"], d["Text"] = "This code is out of use", []string{"Nothing can be paid here, and nothing was taken."}
-	case linking.Superseded:
-		d["Heading"], d["Text"] = "Please use the newer code", []string{"Another code has taken the place of this one. Nothing can be paid here, and nothing was taken."}
-	case linking.NoAnswer:
-		d["Heading"], d["Text"] = "Just a moment", []string{"Nothing can be shown right now, and nothing was taken. Please try again in a moment."}
+	l := a.payerWords.languageOf(c, nil)
+	d := map[string]any{"Lang": l, "Code": p.Code, "RequestID": p.RequestID, "Contact": "", "Refresh": false}
+	say := func(heading string, text ...string) {
+		d["Heading"] = l.say(heading)
+		for i, key := range text {
+			text[i] = l.say(key)
+		}
+		d["Text"] = text
+	}
+	res, _ := p.with["resolution"].(linking.Resolution)
+	switch {
+	case res == linking.NoSuchCode:
+		say("unknown", "not_here", "unknown_text")
+	case res == linking.OutOfUse:
+		say("out_of_use", "not_here")
+	case res == linking.Superseded:
+		say("replaced", "replaced_text")
+	case res == linking.NoAnswer:
+		say("unavailable", "unavailable_text")
+		d["Refresh"] = c.Method() == fiber.MethodGet
+	case p.Status == fiber.StatusTooManyRequests:
+		say("limited", "limited_text")
+	case p.Status == fiber.StatusServiceUnavailable:
+		say("unavailable", "unavailable_text")
+	default:
+		say("fault", "fault_text")
+		if p.Status < fiber.StatusInternalServerError && l.tag == "en" {
+			d["Text"] = []string{p.Detail}
+		}
 	}
 	if contact, ok := p.with["contact"].(string); ok {
-		d["Text"] = append(d["Text"].([]string), contact)
+		d["Contact"] = legible(contact)
 	}
 	return a.render(c, "problem.html", scriptsOnly, p.Status, d)
 }

@@ -102,6 +102,9 @@ type Face struct {
 	Origin    Origin
 	PaidAt    time.Time
 	PayOrigin string // where the pay click leads: "https://bank.example", or "app:"; a page's policy names it
+	Lines     []Line // kept only where the merchant's rule may show them before payment: see Service.unveil
+	VATExtra  bool
+	WordShut  bool // somebody gave a wrong word: the lines come after payment
 }
 
 // PastLink is the last span in which a code showed a request.
@@ -126,6 +129,8 @@ type Link struct {
 	Why     string    `cbor:"9,keyasint,omitempty"` // "paid", "expiry", "cancel", "swap", "detach", …
 	// Pressed is what the scans that pressed pay may know after the link has ended.
 	Pressed *PressedFace `cbor:"10,keyasint,omitempty"`
+	// Word are the scans that gave the right word, newest last: they may read the lines.
+	Word []ScanNonce `cbor:"11,keyasint,omitempty"`
 }
 
 // PressedFace is what scans that pressed pay are told about their request, also

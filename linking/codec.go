@@ -43,6 +43,7 @@ const (
 	kindBills      RecordKind = "bills"
 	kindPast       RecordKind = "past" // what a meter's bills came to
 	kindAgent      RecordKind = "agent"
+	kindPromise    RecordKind = "w"
 	kindShards     RecordKind = "shards"
 	kindStore      RecordKind = "store"
 )
@@ -156,7 +157,10 @@ const (
 	codeHasLast
 	codeHasShows
 	codeShowsUnknown
-	codeKnown = codeShowsUnknown<<1 - 1
+	codeHasLines
+	codeVATExtra
+	codeWordShut
+	codeKnown = codeWordShut<<1 - 1
 )
 
 // Enumerations as one byte. The order is stored: only ever add at the end.
@@ -192,6 +196,11 @@ func (c *Code) encode() []byte {
 	set(c.Last != nil, codeHasLast)
 	set(c.Shows != "", codeHasShows)
 	set(c.ShowsUnknown, codeShowsUnknown)
+	if f := c.Shown; f != nil {
+		set(len(f.Lines) > 0, codeHasLines)
+		set(f.VATExtra, codeVATExtra)
+		set(f.WordShut, codeWordShut)
+	}
 
 	w := writer(make([]byte, 0, 160))
 	w = append(w, schemaCode)
@@ -266,6 +275,15 @@ func (c *Code) encode() []byte {
 	}
 	if c.Shows != "" {
 		w.id(string(c.Shows), c.Token)
+	}
+	if bits&codeHasLines != 0 {
+		w.uint(uint64(len(c.Shown.Lines)))
+		for _, l := range c.Shown.Lines {
+			w.string(l.Description)
+			w.string(l.Quantity)
+			w.uint(uint64(l.UnitPrice))
+			w.string(l.VATRate)
+		}
 	}
 	return append(w, c.newer...)
 }
@@ -354,6 +372,21 @@ func (c *Code) decode(data []byte) error {
 	}
 	if bits&codeHasShows != 0 {
 		c.Shows = RequestID(r.id(shard))
+	}
+	if f := c.Shown; f != nil {
+		f.VATExtra, f.WordShut = bits&codeVATExtra != 0, bits&codeWordShut != 0
+	}
+	if bits&codeHasLines != 0 {
+		n := r.uint()
+		if c.Shown == nil || n > maxLines {
+			r.bad = true
+			n = 0
+		}
+		for range n {
+			l := Line{Description: r.string(), Quantity: r.string()}
+			l.UnitPrice, l.VATRate = Amount(r.uint()), r.string()
+			c.Shown.Lines = append(c.Shown.Lines, l)
+		}
 	}
 	if !r.bad && r.at < len(r.text) {
 		if c.newerBits == 0 {

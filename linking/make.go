@@ -39,6 +39,7 @@ type NewRequest struct {
 const (
 	maxReference  = 140 // characters; the most that Pix shows a payer
 	maxNote       = 1000
+	maxLines      = 500
 	maxLifetime   = 5 * 366 * 24 * time.Hour
 	maxMetadata   = 20
 	defaultAtTill = 15 * time.Minute

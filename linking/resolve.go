@@ -147,6 +147,7 @@ func seeing(c *Code, shown *Face, s Scan, link *Link, now time.Time) Seen {
 			ID: shown.Request, Epoch: c.Epoch, Revision: shown.Revision,
 			Money: Money{shown.Amount, shown.Currency}, Reference: shown.Reference,
 			ExpiresAt: shown.ExpiresAt, Methods: shown.Methods, PayOrigin: shown.PayOrigin,
+			Lines: shown.Lines, VATExtra: shown.VATExtra,
 		}
 	case Processing, Review:
 		if link == nil {

@@ -76,6 +76,7 @@ const (
 	macScan    = 's'
 	macPairing = 'p'
 	macPage    = 'q'
+	macChoices = 'c'
 )
 
 // base32 without padding in Crockford's alphabet, 5 bits a symbol from the left.

@@ -15,6 +15,7 @@ type View struct {
 	Sealed   string // the scan, to be carried by the page
 	Merchant *Merchant
 	Pairing  Pairing  // of the request that Seen shows
+	Choices  []int    // pictures to choose the pairing's from; the pairing itself is then not told
 	Request  *Request // on a request's own page only
 	Page     string   // the secret of the own page of the request that Seen shows
 	At       time.Time
@@ -43,6 +44,7 @@ func (s *Service) Scan(ctx context.Context, id Token, scan string, human bool) (
 	}
 	v.Seen = Resolve(v.Code, v.Code.statusIn(seen.batch), at, seen.links, v.At)
 	s.seal(v)
+	s.unveil(v, seen.links)
 	if human && (v.Code.Shown == nil || v.Seen.Scan.Epoch == v.Code.Epoch) {
 		s.scans.note(v.Code)
 	}
@@ -291,6 +293,7 @@ func (s *Service) Press(ctx context.Context, id Token, p PressCommand) (Way, *Vi
 		}
 		v.Seen = Resolve(code, code.statusIn(b), at, links, t.now)
 		s.seal(v)
+		s.unveil(v, links)
 		if !known || v.Seen.Resolution != Payable || v.Seen.Request.Revision != p.Revision {
 			return errStalePage
 		}

@@ -363,6 +363,14 @@ func (t *tx) faces() error {
 			}
 			if c != nil && c.Shown != nil && c.Shown.Request == r.ID {
 				c.show(r)
+				m, err := t.merchantOf(r.Merchant)
+				if err != nil {
+					return err
+				}
+				c.Shown.Lines, c.Shown.VATExtra = nil, false
+				if m.showsLines(c.Kind) != LinesAfterPayment {
+					c.Shown.Lines, c.Shown.VATExtra = r.Content.Lines, r.Content.VATExtra
+				}
 			}
 		}
 		if len(r.Presses) > 0 && r.OnCode != "" {

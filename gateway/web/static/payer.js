@@ -3,7 +3,8 @@
 // shown is always the server's words.
 "use strict";
 (() => {
-  let page, stream, timer, asking = false;
+  const news = document.getElementById("news");
+  let page, stream, timer, silent, asking = false, leaving = false;
 
   function begin() {
     page = document.getElementById("page");
@@ -17,39 +18,73 @@
 
   function listen() {
     if (stream) stream.close();
+    stream = null;
     clearTimeout(timer);
+    clearTimeout(silent);
     if (page.dataset.live !== "true") return;
     if (!window.EventSource) return later();
     stream = new EventSource(page.dataset.events);
+    stream.onopen = () => { clearTimeout(silent); silent = null; say(""); };
     stream.addEventListener("resolution", (e) => {
       const seen = JSON.parse(e.data);
       const state = [seen.resolution, seen.epoch, seen.request ? seen.request.revision : "", seen.slow ? "slow" : ""].join(" ");
       if (state !== page.dataset.state) ask();
     });
-    stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) later(); };
+    stream.onerror = () => {
+      // The browser connects again by itself, except after an answer that is no stream.
+      if (!silent) silent = setTimeout(() => { if (!leaving) ask(); }, 4000);
+      if (stream.readyState === EventSource.CLOSED) later();
+    };
   }
 
   function later() { clearTimeout(timer); timer = setTimeout(ask, 5000); }
+
+  // What is shown may be old: nothing of it looks payable until the server has spoken.
+  function old() { page.classList.add("stale"); say(page.dataset.old); }
+
+  function say(text) {
+    const trouble = document.getElementById("trouble");
+    if (!trouble || (!text && !trouble.dataset.own)) return;
+    trouble.dataset.own = "yes";
+    trouble.hidden = !text;
+    if (trouble.textContent !== text) trouble.textContent = text;
+  }
 
   async function ask() {
     if (asking) return;
     asking = true;
     try {
       const answer = await fetch(page.dataset.self, { headers: { Accept: "text/html" }, cache: "no-store", credentials: "same-origin" });
-      const text = await answer.text();
-      const fresh = new DOMParser().parseFromString(text, "text/html");
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
       const main = fresh.getElementById("page");
       if (main) {
-        page.replaceWith(document.adoptNode(main));
-        document.title = fresh.title;
         asking = false;
-        return begin();
+        if (main.dataset.state === page.dataset.state) {
+          page.classList.remove("stale");
+          say("");
+          if (!stream || stream.readyState === EventSource.CLOSED) listen();
+          return;
+        }
+        return turn(main, fresh.title);
       }
+      if (answer.status === 404 || answer.status === 410) return location.reload();
+      say(page.dataset.offline);
     } catch (e) {
-      // No network: what is shown may be old, and the pay click asks again anyway.
+      if (!leaving) say(page.dataset.offline);
     }
     asking = false;
     later();
+  }
+
+  // The page turns into the next one.
+  function turn(main, title) {
+    const focused = page.contains(document.activeElement);
+    page.replaceWith(document.adoptNode(main));
+    document.title = title;
+    begin();
+    const heading = page.querySelector("h1");
+    news.textContent = heading ? heading.textContent : "";
+    if (focused && heading) heading.focus();
   }
 
   function count() {
@@ -62,7 +97,7 @@
       const h = Math.floor(s / 3600), m = Math.floor(s / 60) % 60;
       left.textContent = (h ? h + ":" + String(m).padStart(2, "0") : m) + ":" + String(s % 60).padStart(2, "0");
       left.parentElement.classList.toggle("soon", s <= 60);
-      if (s === 0) return ask();
+      if (s === 0) { old(); return ask(); }
       setTimeout(tick, 500);
     };
     tick();
@@ -74,14 +109,24 @@
     button.hidden = false;
     button.onclick = async () => {
       await navigator.clipboard.writeText(text.value);
-      button.textContent = button.dataset.done;
+      button.textContent = news.textContent = button.dataset.done;
     };
   }
 
-  // A tab that was put away, or restored from memory, shows old news: ask at once.
-  addEventListener("pageshow", (e) => { if (e.persisted) ask(); });
+  // A page that was put away, or is restored from memory, shows old news.
+  addEventListener("pagehide", () => { leaving = true; if (page && page.dataset.live === "true") old(); });
+  addEventListener("pageshow", (e) => {
+    leaving = false;
+    for (const b of document.querySelectorAll("button[disabled]")) b.disabled = false;
+    if (e.persisted && page && page.dataset.live === "true") { old(); ask(); }
+  });
   addEventListener("visibilitychange", () => { if (!document.hidden && page && page.dataset.live === "true") ask(); });
-  // One click pays once.
-  addEventListener("submit", (e) => { setTimeout(() => { for (const b of e.target.querySelectorAll("button")) b.disabled = true; }); });
-  begin();
+  addEventListener("online", () => { if (page && page.dataset.live === "true") ask(); });
+  // One click pays once. The way to the bank may take long; a page that is still there
+  // then may be used again.
+  addEventListener("submit", (e) => {
+    setTimeout(() => { for (const b of e.target.querySelectorAll("button")) b.disabled = true; });
+    setTimeout(() => { for (const b of e.target.querySelectorAll("button")) b.disabled = false; }, 8000);
+  });
+  if (document.getElementById("page")) begin();
 })();
