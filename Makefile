@@ -32,5 +32,8 @@ prove: vet unit prove-suite ## the long, hostile version
 bench: ## measure scans and attaches
 	$(GO) run ./cmd/placard bench
 
+shots: ## take pictures of every page into out/shots
+	PLACARD_SHOTS=$(CURDIR)/out/shots $(GO) test ./cmd/placard -count 1 -run TestShots
+
 clean:
 	rm -rf out placard

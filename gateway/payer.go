@@ -272,6 +272,7 @@ func (a *api) payerFills() map[string]func(b []byte, v *payerView) []byte {
 		"receipt":    text(func(v *payerView) string { return "/p/" + v.Page + "/receipt" }),
 		"settled_on": text(func(v *payerView) string { return v.lang.day(v.Merchant, v.Seen.On) }),
 		"self":       self,
+		"bank":       text(func(v *payerView) string { return v.Seen.Request.PayOrigin }),
 		"events": func(b []byte, v *payerView) []byte {
 			return append(append(append(b, v.base...), "/events?s="...), v.Sealed...)
 		},

@@ -27,14 +27,39 @@ func (a *api) frames() []string {
 
 var scriptsOnly = newPagePolicy(nil)
 
+// tillScript is what the till's script says, in one language: words, and the pictures
+// of pairings with their names.
+func (a *api) tillScript(l *language) map[string]any {
+	names := a.payerWords.named(l.tag, nil)
+	type picture struct {
+		URL  string `json:"url"`
+		Name string `json:"name"`
+	}
+	pictures := map[string]picture{}
+	for i, id := range linking.Pictures {
+		pictures[id] = picture{a.pictures[i], names.pictures[i]}
+	}
+	return map[string]any{"locale": l.tag, "words": l.words, "pictures": pictures}
+}
+
+// tillStep is something that happens to a sale, as the till shows it.
+type tillStep struct{ Name, Text string }
+
 // till shows the till of a code. Whoever opens it brings a key.
 func (a *api) till(c *fiber.Ctx) error {
 	id, err := codeParam(c)
 	if err != nil {
 		return err
 	}
-	policy := newPagePolicy(map[string][]string{"frame-ancestors": a.frames()})
-	return a.render(c, "till.html", policy, fiber.StatusOK, map[string]any{"Code": id})
+	l := a.tillWords.languageOf(c, nil)
+	var steps []tillStep
+	for _, name := range []string{"shown", "scanned", "opened", "paying", "bank"} {
+		steps = append(steps, tillStep{name, l.say("step_" + name)})
+	}
+	return a.render(c, "till.html", a.plainPolicy, fiber.StatusOK, map[string]any{
+		"Code": id, "Lang": l, "Offers": []*language(a.tillWords), "Words": a.tillScript(l), "Steps": steps,
+		"Keys": []string{"7", "8", "9", "4", "5", "6", "1", "2", "3", "0", "00"},
+	})
 }
 
 // demoPage shows paper, phone and till side by side.

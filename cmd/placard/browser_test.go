@@ -136,7 +136,7 @@ func (b *tab) faults() string {
 }
 
 // patience is how long a browser on a busy machine may take for one thing.
-const patience = 30 * time.Second
+const patience = 15 * time.Second
 
 // goTo opens an address.
 func (b *tab) goTo(url string) {
@@ -188,7 +188,22 @@ func (b *tab) shows(text string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			b.t.Fatalf("the page does not show %q but:\n%s\n%s", text, got, b.faults())
+			at, _ := evals[string](b, "location.href + ' ' + document.documentElement.outerHTML.slice(0, 300)")
+			b.t.Fatalf("the page at %s does not show %q but:\n%s\n%s", at, text, got, b.faults())
+		}
+	}
+}
+
+// lands waits until the tab is at an address that begins so.
+func (b *tab) lands(prefix string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		at, _ := evals[string](b, `document.readyState === "complete" ? location.href : ""`)
+		if strings.HasPrefix(at, prefix) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("the tab is at %s, not at %s", at, prefix)
 		}
 	}
 }
@@ -216,4 +231,43 @@ func tellNow[P, R any](b *tab, command cdp.Command[P, R], params P) (R, error) {
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	return chromedp.Call(ctx, command, params)
+}
+
+// named finds what a person can see and use by its accessible name, as assistive
+// technology tells it: buttons, links, fields and what folds open.
+const named = `(name) => {
+  const clean = (s) => (s || "").replace(/\s+/g, " ").trim();
+  const seen = (e) => { const r = e.getBoundingClientRect(), c = getComputedStyle(e); return r.width > 0 && r.height > 0 && c.visibility === "visible" && !e.disabled; };
+  const nameOf = (e) => clean(e.getAttribute("aria-label") || (e.labels && e.labels.length ? [...e.labels].map((l) => l.innerText).join(" ") : e.innerText));
+  return [...document.querySelectorAll("button, a[href], summary, input, textarea, select")].filter(seen).find((e) => nameOf(e) === clean(name));
+}`
+
+// click clicks what has an accessible name, once it is there.
+func (b *tab) click(name string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		at, err := evals[[]float64](b, fmt.Sprintf(`(() => { const e = (%s)(%s); if (!e) return []; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()`, named, quoted(name)))
+		if err == nil && len(at) == 2 {
+			ctx, cancel := context.WithTimeout(b.ctx, patience)
+			err := chromedp.Do(ctx, chromedp.MouseClickXY(at[0], at[1]))
+			cancel()
+			if err != nil {
+				b.t.Fatalf("click %q: %v", name, err)
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("there is no %q to click in:\n%s\n%s", name, b.text("body"), b.faults())
+		}
+	}
+}
+
+// back goes back in the tab's history.
+func (b *tab) back() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.NavigateBack()); err != nil {
+		b.t.Fatalf("back: %v", err)
+	}
 }

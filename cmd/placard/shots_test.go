@@ -8,37 +8,104 @@ import (
 	"time"
 )
 
-// TestShots takes the pictures of the pages: PLACARD_SHOTS names the folder.
-// docs/img holds the two that the README shows.
+// TestShots takes pictures of every page, as phone and desktop, light and dark:
+// PLACARD_SHOTS names the folder (make shots). docs/img holds the two that the README
+// shows.
 func TestShots(t *testing.T) {
 	dir := os.Getenv("PLACARD_SHOTS")
 	if dir == "" {
-		t.Skip("no pictures are asked for: PLACARD_SHOTS=FOLDER takes them")
-	}
-	dir, err := filepath.Abs(filepath.Join("..", "..", dir))
-	if err != nil {
-		t.Fatal(err)
+		t.Skip("no pictures are asked for: make shots")
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	shot := func(b *tab, name string) {
+		b.t.Helper()
+		b.shoot(filepath.Join(dir, name+".png"))
 	}
 	d := launch(t, hooks{}, "demo", "--json", "--listen", "127.0.0.1:0")
 	var f demoFacts
 	if err := json.Unmarshal([]byte(d.until(`(?s)^(\{.*\}\n)`)[1]), &f); err != nil {
 		t.Fatal(err)
 	}
-	var code struct{ Token string }
-	if err := json.Unmarshal(f.Codes[0], &code); err != nil {
-		t.Fatal(err)
+	var counter, bill, empty struct{ Token string }
+	for i, into := range []any{&counter, &bill, &empty} {
+		raw := append(f.Codes[:1:1], f.Bills...)[i]
+		if err := json.Unmarshal(raw, into); err != nil {
+			t.Fatal(err)
+		}
 	}
-	till := &client{t: t, base: f.URL, key: f.APIKey}
-	till.call("PUT", "/v1/codes/"+code.Token+"/link", m{"request": m{"amount": 1250, "reference": "Table 4"}}).is(200)
-	phone := openTab(t, tabOptions{width: 360, height: 640, scale: 1.5})
-	phone.goTo(f.URL + "/q/" + code.Token)
-	phone.shows("Table 4")
-	phone.shoot(filepath.Join(dir, "payer.png"))
-	desk := openTab(t, tabOptions{width: 1180, height: 820})
-	desk.goTo(f.URL + "/demo")
-	time.Sleep(3 * time.Second) // frames within frames tell nobody when they are done
-	desk.shoot(filepath.Join(dir, "demo.png"))
+	till, bank := &client{t: t, base: f.URL, key: f.APIKey}, &client{t: t, base: f.BankURL}
+	attach := func() string {
+		return till.call("PUT", "/v1/codes/"+counter.Token+"/link", m{"request": m{"reference": "Table 4", "lines": []m{
+			{"description": "Flat white", "quantity": "2", "unit_price": 440, "vat_rate": "23"},
+			{"description": "Pastel de nata", "quantity": "2", "unit_price": 185, "vat_rate": "13"},
+		}}}).is(200).str("request.id")
+	}
+
+	for _, look := range []struct {
+		name string
+		tabOptions
+	}{
+		{"phone", tabOptions{width: 360, height: 740, scale: 2}}, {"phone-dark", tabOptions{width: 360, height: 740, scale: 2, dark: true}},
+		{"desktop", tabOptions{width: 1180, height: 820}}, {"desktop-dark", tabOptions{width: 1180, height: 820, dark: true}},
+	} {
+		cashier := openTab(t, look.tabOptions)
+		cashier.goTo(f.URL + "/till/" + counter.Token + "#" + f.APIKey)
+		cashier.shows("New sale")
+		shot(cashier, look.name+"-till-sale")
+		payer := openTab(t, look.tabOptions)
+		payer.goTo(f.URL + "/q/" + counter.Token)
+		payer.shows("Waiting for the till")
+		shot(payer, look.name+"-payer-waiting")
+		id := attach()
+		payer.shows("Table 4")
+		if look.name == "phone" {
+			img := openTab(t, tabOptions{width: 360, height: 640, scale: 1.5})
+			img.goTo(f.URL + "/q/" + counter.Token)
+			img.shows("Table 4")
+			shot(img, "payer")
+			desk := openTab(t, tabOptions{width: 1240, height: 900})
+			desk.goTo(f.URL + "/demo")
+			time.Sleep(3 * time.Second) // frames within frames tell nobody when they are done
+			shot(desk, "demo")
+		}
+		shot(payer, look.name+"-payer-payable")
+		other := openTab(t, look.tabOptions)
+		cashier.shows("Amount seen")
+		cashier.shows("Table 4")
+		payer.click("Pay €12.50")
+		payer.lands(f.BankURL)
+		cashier.shows("Pay was pressed")
+		shot(cashier, look.name+"-till-waiting")
+		bank.call("POST", "/sim/pay", m{"request_id": id, "hold": true}).is(200)
+		till.awaitStatus(id, "processing")
+		other.goTo(f.URL + "/q/" + counter.Token)
+		other.shows("Someone is paying here")
+		shot(other, look.name+"-payer-busy")
+		cashier.shows("Being paid")
+		shot(cashier, look.name+"-till-processing")
+		bank.call("POST", "/sim/pay", m{"request_id": id}).is(200)
+		till.awaitStatus(id, "paid")
+		cashier.shows("Seen, next sale")
+		shot(cashier, look.name+"-till-paid")
+		payer.back()
+		payer.shows("Thank you")
+		shot(payer, look.name+"-payer-paid")
+		payer.click("Receipt")
+		payer.shows("not a fiscal receipt")
+		shot(payer, look.name+"-receipt")
+		cashier.click("Seen, next sale")
+		cashier.shows("Refund")
+		shot(cashier, look.name+"-till-after")
+		other.goTo(f.URL + "/q/" + bill.Token)
+		other.shows("Water")
+		shot(other, look.name+"-payer-bill")
+		other.goTo(f.URL + "/q/" + empty.Token)
+		other.shows("no amount yet")
+		shot(other, look.name+"-payer-unvalued")
+		other.goTo(f.URL + "/q/00000000000000000000")
+		other.shows("not ours")
+		shot(other, look.name+"-problem")
+	}
 }

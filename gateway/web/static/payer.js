@@ -3,7 +3,7 @@
 // shown is always the server's words.
 "use strict";
 (() => {
-  const news = document.getElementById("news");
+  const news = document.getElementById("news"), bank = (document.getElementById("page") || { dataset: {} }).dataset.bank;
   let page, stream, timer, silent, asking = false, leaving = false;
 
   function begin() {
@@ -76,8 +76,11 @@
     later();
   }
 
-  // The page turns into the next one.
+  // The page turns into the next one. Where its form leads is a matter of the policy that
+  // the document came with: to a bank that this one does not name, only a document of its
+  // own can lead.
   function turn(main, title) {
+    if (main.dataset.bank && main.dataset.bank !== bank) return location.replace(main.dataset.self);
     const focused = page.contains(document.activeElement);
     page.replaceWith(document.adoptNode(main));
     document.title = title;
