@@ -129,7 +129,7 @@ func (v *payerView) key(all languages) payerKey {
 	}
 	if r := v.Seen.Request; r != nil {
 		set(r.Reference != "", hasReference)
-		set(v.Code != nil && v.Choices == nil, hasPairing)
+		set(v.Code != nil && v.Choices == nil && v.Seen.Resolution != linking.PaidHere, hasPairing)
 		set(len(r.Methods) > 0, hasMethods)
 		if v.Seen.Resolution == linking.Payable && !r.ExpiresAt.IsZero() {
 			k.parts |= hasExpiry
