@@ -2,6 +2,7 @@ package bankapi
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io/fs"
 	"os"
@@ -132,4 +133,30 @@ func (p *KeyPair) current() (pair *tls.Certificate, fresh bool) {
 		fresh = p.read() == ""
 	}
 	return p.now, fresh
+}
+
+// Problem says what is wrong with the pair at a time, for who checks a connection: a
+// code of ours and a sentence, or nothing.
+func (p *KeyPair) Problem(now time.Time) (code, detail string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.certFile != "" {
+		if problem := p.read(); problem != "" {
+			return "certificate_file", problem
+		}
+	}
+	leaf := p.now.Leaf
+	if leaf == nil {
+		var err error
+		if leaf, err = x509.ParseCertificate(p.now.Certificate[0]); err != nil {
+			return "certificate", "The connection's certificate cannot be read."
+		}
+	}
+	switch {
+	case now.Before(leaf.NotBefore):
+		return "certificate_not_yet", "The connection's certificate is not valid yet."
+	case now.After(leaf.NotAfter):
+		return "certificate_expired", "The connection's certificate has expired."
+	}
+	return "", ""
 }

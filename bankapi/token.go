@@ -1,8 +1,11 @@
 package bankapi
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -88,31 +91,40 @@ func (t *Token) Drop(refused string) {
 	}
 }
 
+// Grant is what a token endpoint gave.
+type Grant struct {
+	Token  string
+	Life   time.Duration
+	Scopes []string    // nil: the bank did not say
+	Header http.Header // of the answer
+}
+
 // FetchToken asks a token endpoint (RFC 6749, 5.1) for a bearer token. A refusal in
 // the endpoint's own words is of class denied.
 func FetchToken(client *http.Client, req *http.Request, now time.Time) (token string, life time.Duration, err error) {
+	g, err := FetchGrant(client, req, now)
+	return g.Token, g.Life, err
+}
+
+// FetchGrant is FetchToken for who wants to know what else came with the token.
+func FetchGrant(client *http.Client, req *http.Request, now time.Time) (Grant, error) {
 	a, err := Exchange(client, req)
 	if err != nil {
-		return "", 0, err
+		return Grant{}, err
 	}
 	if f := a.Failure(now); f != nil {
+		f.Code = cmp.Or(tokenError(a.Body), f.Code)
+		return Grant{}, f
+	}
+	if a.Status != http.StatusOK && a.Status != http.StatusCreated { // some say that a token was made
 		if code := tokenError(a.Body); code != "" {
-			f.Code = code
+			return Grant{}, &linking.BankError{Class: linking.BankDenied, Code: code, Detail: "The bank refuses the connection's credentials."}
 		}
-		return "", 0, f
+		return Grant{}, Unreadable("no_token", "Something else than the bank answered where tokens are to be had.", nil)
 	}
-	if a.Status != http.StatusOK {
-		if code := tokenError(a.Body); code != "" {
-			return "", 0, &linking.BankError{Class: linking.BankDenied, Code: code, Detail: "The bank refuses the connection's credentials."}
-		}
-		return "", 0, Unreadable("no_token", "Something else than the bank answered where tokens are to be had.", nil)
-	}
-	token, life, err = tokenOf(a.Body)
-	if err != nil {
-		_, err = Understood(token, err, "The bank's token cannot be used.")
-		return "", 0, err
-	}
-	return token, life, nil
+	g, err := grantOf(a.Body)
+	g.Header = a.Header
+	return Understood(g, err, "The bank's token cannot be used.")
 }
 
 // maxTokenLife bounds how long a token is used without asking for a new one,
@@ -122,27 +134,35 @@ const (
 	defaultTokenLife = 5 * time.Minute
 )
 
-func tokenOf(body []byte) (string, time.Duration, error) {
+func grantOf(body []byte) (Grant, error) {
 	var d struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-		ExpiresIn   *int64 `json:"expires_in"`
+		AccessToken string          `json:"access_token"`
+		TokenType   string          `json:"token_type"`
+		ExpiresIn   json.RawMessage `json:"expires_in"` // seen as a text too
+		Scope       string          `json:"scope"`
 	}
 	if err := Decode(body, &d); err != nil {
-		return "", 0, err
+		return Grant{}, err
 	}
-	visible := func(r rune) bool { return r > 0x20 && r < 0x7f }
+	unfit := func(r rune) bool { return r <= 0x20 || r >= 0x7f }
+	g := Grant{Token: d.AccessToken, Life: defaultTokenLife}
+	if fields := strings.Fields(d.Scope); len(fields) > 0 {
+		g.Scopes = fields
+	}
 	switch {
-	case d.AccessToken == "" || len(d.AccessToken) > 16<<10 || strings.IndexFunc(d.AccessToken, func(r rune) bool { return !visible(r) }) >= 0:
-		return "", 0, Fault("bad_token")
+	case d.AccessToken == "" || len(d.AccessToken) > 16<<10 || strings.IndexFunc(d.AccessToken, unfit) >= 0:
+		return Grant{}, Fault("bad_token")
 	case d.TokenType != "" && !strings.EqualFold(d.TokenType, "Bearer"):
-		return "", 0, Fault("bad_token")
-	case d.ExpiresIn == nil:
-		return d.AccessToken, defaultTokenLife, nil
-	case *d.ExpiresIn < 1:
-		return "", 0, Fault("bad_token")
+		return Grant{}, Fault("bad_token")
+	case len(d.ExpiresIn) == 0 || string(d.ExpiresIn) == "null":
+		return g, nil
 	}
-	return d.AccessToken, time.Duration(min(*d.ExpiresIn, int64(maxTokenLife/time.Second))) * time.Second, nil
+	seconds, err := strconv.ParseInt(strings.Trim(string(d.ExpiresIn), `"`), 10, 64)
+	if err != nil || seconds < 1 {
+		return Grant{}, Fault("bad_token")
+	}
+	g.Life = time.Duration(min(seconds, int64(maxTokenLife/time.Second))) * time.Second
+	return g, nil
 }
 
 // tokenError reads the code of a refusal (RFC 6749, 5.2), or "".

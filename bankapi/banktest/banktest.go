@@ -48,6 +48,16 @@ type Fixture struct {
 
 	// OnePayment is a bank that shows one payment of a request and no more.
 	OnePayment bool
+
+	// Instant is a rail on which a payment is there or it is not: of one under way the
+	// bank says nothing, and neither a close nor a change stops it.
+	Instant bool
+
+	// OneCurrency is a rail whose answers name no currency, since there is one only.
+	OneCurrency bool
+
+	// Witness stands before the simulator and sees what passes; nil: nobody does.
+	Witness func(bank http.Handler) http.Handler
 }
 
 // Proof is how a rail's callbacks show that they are the bank's. The zero value is
@@ -135,7 +145,11 @@ type claim struct {
 
 func newWorld(t *testing.T, f Fixture) *world {
 	w := &world{Fixture: f, t: t, ctx: t.Context(), inbox: newInbox(t)}
-	w.middle = newMiddle(t, f.Sim)
+	var bank http.Handler = f.Sim
+	if f.Witness != nil {
+		bank = f.Witness(bank)
+	}
+	w.middle = newMiddle(t, bank)
 	w.bank = f.Open(t, w.target(8*time.Second))
 	if f.CallbackTo != nil {
 		f.CallbackTo(w.inbox.server.URL + "/callbacks")

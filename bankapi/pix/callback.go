@@ -203,7 +203,7 @@ func (b *Bank) Register(ctx context.Context, callbackURL string) error {
 // scopes that were granted, and whether the bank answers about a charge.
 func (b *Bank) Check(ctx context.Context) error {
 	if b.pair != nil {
-		if code, detail := b.pair.problem(b.now()); code != "" {
+		if code, detail := b.pair.Problem(b.now()); code != "" {
 			return &linking.BankError{Class: linking.BankDenied, Code: code, Detail: detail}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"placard/bankapi"
@@ -80,8 +81,8 @@ func (b *Bank) Get(ctx context.Context, ref linking.BankRef) (linking.BankState,
 
 // Put makes a charge or changes it.
 //
-// A first revision the bank never answered about is made by one PUT, which is the
-// whole of it in a till's day. Anything else looks first: a PUT or PATCH replaces
+// A first revision that was not sent from here before is made by one PUT, which is
+// the whole of it in a till's day. Anything else looks first: a PUT or PATCH replaces
 // what is there without a word, and the bank has nothing to compare an older revision
 // by. Our own number stands in the charge's additional information for that.
 func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, error) {
@@ -95,7 +96,7 @@ func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, err
 	if a.Charge == linking.DueDate && !a.ExpiresAt.After(b.now()) {
 		return linking.BankState{}, noTimeLeft()
 	}
-	if a.Revision == 1 && a.Tag == "" {
+	if first := b.sent.add(a.ID); first && a.Revision == 1 && a.Tag == "" {
 		return b.create(ctx, a)
 	}
 	held, err := b.charge(ctx, a.BankRef)
@@ -132,6 +133,30 @@ func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, err
 		doc.Loc = nil
 	}
 	return b.write(ctx, http.MethodPatch, a, doc)
+}
+
+// sent remembers which charges were sent from here, the newest of them: what may be
+// at the bank already is looked at before it is written over. After a restart nothing
+// has to be remembered, since an outcome that is not known is first asked for.
+type sent struct {
+	mu         sync.Mutex
+	new, older map[linking.RequestID]struct{}
+}
+
+// sentEach is how many are remembered at the least, once there were as many.
+const sentEach = 10_000
+
+// add reports whether it is the first time.
+func (s *sent) add(id linking.RequestID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, isNew := s.new[id]
+	_, isOld := s.older[id]
+	if s.new == nil || len(s.new) >= sentEach {
+		s.new, s.older = map[linking.RequestID]struct{}{}, s.new
+	}
+	s.new[id] = struct{}{}
+	return !isNew && !isOld
 }
 
 // endsRight reports whether a held charge ends when it should: not after ours, and

@@ -180,6 +180,7 @@ func (b *Bank) Abilities(context.Context) (linking.Abilities, error) {
 		Refund: has(scopePixWrite, scopePixRead), Changed: has(scopePixRead), BankLink: has(scopeLocWrite, scopeLocRead),
 		Charges: []linking.Charge{linking.Immediate},
 	}
+	a.ScannedByBank = a.BankLink
 	if has(scopeCobVWrite, scopeCobVRead) {
 		a.Charges = append(a.Charges, linking.DueDate)
 	}

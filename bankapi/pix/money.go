@@ -60,6 +60,9 @@ const (
 	// overlap is how far each list reaches back into the one before it: a payment may
 	// be listed some time after the time it bears.
 	overlap = time.Minute
+	// ahead is how far a list reaches into what should be the future, since a clock is
+	// known only so well. It must be less than overlap.
+	ahead = tolerated + 2*time.Second
 	// endedEach is how often charges are asked for that the bank has ended. It hardly
 	// ever does.
 	endedEach = 5 * time.Minute
@@ -145,7 +148,7 @@ func (b *Bank) paidSince(ctx context.Context, since time.Time) (list map[string]
 	}
 	now := b.clock.banks(b.now())
 	for {
-		if until = now; until.Before(since) {
+		if until = now.Add(ahead); until.Before(since) {
 			until = since
 		}
 		if cut = until.Sub(since) > maxSpan; cut {
@@ -207,7 +210,8 @@ func (b *Bank) endedSince(ctx context.Context, since time.Time) error {
 
 // list reads all pages of a list, or says that there are too many.
 func (b *Bank) list(ctx context.Context, path, scope string, from, until time.Time, filter string) (list map[string]linking.RequestID, all bool, err error) {
-	query := "?inicio=" + url.QueryEscape(from.UTC().Format(listTime)) + "&fim=" + url.QueryEscape(until.UTC().Format(listTime)) + filter +
+	// A bank may write down the second and leave out its parts.
+	query := "?inicio=" + url.QueryEscape(from.UTC().Truncate(time.Second).Format(listTime)) + "&fim=" + url.QueryEscape(until.UTC().Format(listTime)) + filter +
 		"&paginacao.itensPorPagina=" + strconv.Itoa(pageSize) + "&paginacao.paginaAtual="
 	list = map[string]linking.RequestID{}
 	for n := 0; ; n++ {

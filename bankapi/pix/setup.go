@@ -227,7 +227,7 @@ func (r Rail) tlsConfig(s bankapi.Setup, b *Bank) (*tls.Config, error) {
 			return nil, bankapi.BadSetting("settings.ca_pem", "pem", "The certificate authorities are not in PEM.")
 		}
 	}
-	pair, err := r.keyPair(s)
+	pair, err := bankapi.OpenKeyPair(s, r.CertDir)
 	if err != nil || pair == nil {
 		return t, err
 	}
@@ -235,12 +235,12 @@ func (r Rail) tlsConfig(s bankapi.Setup, b *Bank) (*tls.Config, error) {
 		t = &tls.Config{}
 	}
 	// A token may be bound to the certificate it was got with (RFC 8705, 3).
-	pair.changed = func() {
+	pair.Changed = func() {
 		b.forgetToken()
 		b.client.CloseIdleConnections()
 	}
 	b.pair = pair
-	t.GetClientCertificate = pair.get
+	t.GetClientCertificate = pair.Get
 	return t, nil
 }
 
@@ -251,10 +251,11 @@ type Bank struct {
 	own        bool // the client is this bank's alone
 	now        func() time.Time
 	clock      clock
-	pair       *keyPair // nil: no client certificate
+	pair       *bankapi.KeyPair // nil: no client certificate
 	token      *bankapi.Token
 	guardToken tokenGuard
 	grant      grant
+	sent       sent
 	payments   news
 	ended      endedNews
 }

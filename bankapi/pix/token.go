@@ -3,7 +3,6 @@ package pix
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -93,25 +92,25 @@ func (b *Bank) lacks(needed ...string) []string {
 // four ways banks want to be asked.
 func (b *Bank) fetchToken(ctx context.Context) (string, time.Duration, error) {
 	// The guard may return before the fetch does, so that the two share nothing else.
-	var got atomic.Pointer[accessToken]
+	var got atomic.Pointer[bankapi.Grant]
 	err := b.guardToken(ctx, func(ctx context.Context) error {
-		t, err := b.askToken(ctx)
+		g, err := b.askToken(ctx)
 		if err == nil {
-			got.Store(&t)
+			got.Store(&g)
 		}
 		return err
 	})
 	if err != nil {
 		return "", 0, err
 	}
-	t := got.Load()
-	if t == nil {
+	g := got.Load()
+	if g == nil {
 		return "", 0, bankapi.Unreadable("no_token", "The bank gave no access token.", nil)
 	}
-	return t.value, t.life, nil
+	return g.Token, g.Life, nil
 }
 
-func (b *Bank) askToken(ctx context.Context) (t accessToken, err error) {
+func (b *Bank) askToken(ctx context.Context) (bankapi.Grant, error) {
 	form := url.Values{"grant_type": {"client_credentials"}}
 	contentType := "application/x-www-form-urlencoded"
 	var body []byte
@@ -130,7 +129,7 @@ func (b *Bank) askToken(ctx context.Context) (t accessToken, err error) {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.tokenURL, bytes.NewReader(body))
 	if err != nil {
-		return t, unsendable(err)
+		return bankapi.Grant{}, unsendable(err)
 	}
 	if b.auth == basicJSON || b.auth == basicForm {
 		req.SetBasicAuth(b.id, b.secret.Reveal())
@@ -139,91 +138,13 @@ func (b *Bank) askToken(ctx context.Context) (t accessToken, err error) {
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", userAgent)
 	asked := b.now()
-	a, err := bankapi.Exchange(b.client, req)
+	g, err := bankapi.FetchGrant(b.client, req, asked)
 	if err != nil {
-		return t, err
+		return g, err
 	}
-	b.clock.learn(a.Header, asked, b.now())
-	f := a.Failure(b.now())
-	code := ""
-	if a.Status != http.StatusOK && a.Status != http.StatusCreated {
-		code = oauthError(a.Body)
-	}
-	switch {
-	case f != nil:
-		if code != "" {
-			f.Code = code
-		}
-		return t, f
-	case code != "":
-		return t, &linking.BankError{Class: linking.BankDenied, Code: code, Detail: "The bank refuses the connection's credentials."}
-	case a.Status != http.StatusOK && a.Status != http.StatusCreated:
-		return t, bankapi.Unreadable("no_token", "Something else than the bank answered where tokens are to be had.", nil)
-	}
-	if t, err = understood(tokenOf(a.Body)); err != nil {
-		return t, err
-	}
+	b.clock.learn(g.Header, asked, b.now())
 	b.grant.mu.Lock()
 	defer b.grant.mu.Unlock()
-	b.grant.value, b.grant.at, b.grant.scopes = t.value, asked, t.scopes
-	return t, nil
-}
-
-// oauthError reads the code of a refusal (RFC 6749, 5.2), or "".
-func oauthError(body []byte) string {
-	var d struct {
-		Error string `json:"error"`
-	}
-	if bankapi.Decode(body, &d) != nil {
-		return ""
-	}
-	return bankapi.ShortCode(d.Error, "")
-}
-
-type tokenDoc struct {
-	AccessToken string          `json:"access_token"`
-	TokenType   string          `json:"token_type"`
-	ExpiresIn   json.RawMessage `json:"expires_in"`
-	Scope       *string         `json:"scope"`
-}
-
-type accessToken struct {
-	value  string
-	life   time.Duration
-	scopes []string // nil: not said
-}
-
-// How long a token is used, whatever the bank says, and if it says nothing.
-const (
-	longestToken = 24 * time.Hour
-	unsaidToken  = 5 * time.Minute
-)
-
-func tokenOf(body []byte) (t accessToken, err error) {
-	var d tokenDoc
-	if err := bankapi.Decode(body, &d); err != nil {
-		return t, err
-	}
-	unfit := func(r rune) bool { return r <= 0x20 || r >= 0x7f }
-	if d.AccessToken == "" || len(d.AccessToken) > 16<<10 || strings.IndexFunc(d.AccessToken, unfit) >= 0 {
-		return t, bankapi.Fault("bad_token")
-	}
-	if d.TokenType != "" && !strings.EqualFold(d.TokenType, "Bearer") {
-		return t, bankapi.Fault("bad_token")
-	}
-	t.value, t.life = d.AccessToken, unsaidToken
-	if len(d.ExpiresIn) > 0 {
-		seconds, ok := looseInt(d.ExpiresIn)
-		if !ok || seconds < 1 {
-			return t, bankapi.Fault("bad_token")
-		}
-		t.life = time.Duration(min(seconds, int64(longestToken/time.Second))) * time.Second
-	}
-	if d.Scope != nil {
-		t.scopes = append([]string{}, strings.Fields(*d.Scope)...)
-		if len(t.scopes) == 0 {
-			t.scopes = nil // a bank that says nothing in a field of its own
-		}
-	}
-	return t, nil
+	b.grant.value, b.grant.at, b.grant.scopes = g.Token, asked, g.Scopes
+	return g, nil
 }

@@ -26,7 +26,7 @@ func (l *ledger) endsAt(r *request) {
 	if r.ends >= 0 {
 		heap.Remove(&l.ending, r.ends)
 	}
-	if r.status == linking.BankOpen && !r.expiresAt.IsZero() {
+	if r.status == linking.BankOpen && !r.expiresAt.IsZero() && !r.lingers {
 		heap.Push(&l.ending, r)
 	}
 	l.arm()

@@ -116,6 +116,7 @@ func (s *Simulator) mountControls(mux *http.ServeMux) {
 			Name   string     `json:"name"`
 			Secret string     `json:"secret"`
 			JPM    JPMAccount `json:"jpm"`
+			Pix    PixAccount `json:"pix"`
 		}
 		if err := readJSON(body, &in); err != nil {
 			return nil, err

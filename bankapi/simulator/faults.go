@@ -15,7 +15,7 @@ import (
 
 // Routes are what faults and the journal of calls name, on every wire. "*" is all
 // of them but callback, which is not a call to the bank but one of its own.
-var Routes = []string{"token", "create", "revise", "close", "get", "list", "refund", "link", "unlink", "capture", "abilities", "callback"}
+var Routes = []string{"token", "create", "revise", "close", "get", "list", "refund", "link", "unlink", "capture", "abilities", "webhook", "location", "callback"}
 
 // Kinds of faults.
 const (

@@ -53,6 +53,9 @@ type order struct {
 
 	paymentID string                                   // the first payment's id, where the bank takes it from the order; empty: one of its own
 	due       func(*request, time.Time) linking.Amount // what is due at a time, where that is not always money; nil: money
+	naming    func(time.Time) string                   // names payments, where the bank has a form for that; nil: as it likes
+	lingers   bool                                     // it stays open past its end until it is closed, though nobody is offered it
+	instant   bool                                     // a payment is there or it is not: one that is under way is not seen, and nothing stops it
 }
 
 // equal reports whether two orders ask for the same. Where payers and callbacks go
@@ -248,9 +251,9 @@ func (l *ledger) acceptable(o order) error {
 		return refuse("amount", "The amount is out of range.")
 	case o.expiresAt.IsZero() && !a.OpenEnded:
 		return refuse("expiry", "This bank holds no request without an end.")
-	case !o.expiresAt.IsZero() && left <= 0:
+	case !o.expiresAt.IsZero() && left <= 0 && !o.lingers:
 		return refuse("expiry", "The request would have ended before it began.")
-	case !o.expiresAt.IsZero() && a.MaxExpiry > 0 && left > a.MaxExpiry:
+	case !o.expiresAt.IsZero() && a.MaxExpiry > 0 && left > a.MaxExpiry && !o.lingers:
 		return refuse("expiry", "This bank holds requests for %s at most.", a.MaxExpiry)
 	case o.manual && !a.Capture:
 		return refuse("cannot_capture", "This bank cannot authorise first and capture later.")
@@ -320,6 +323,9 @@ func (l *ledger) capture(acc, id string) (requestSnapshot, error) {
 // settle is money arriving. It is never refused: who asks has decided.
 func (l *ledger) settle(r *request, amount linking.Amount) {
 	id := named("p")
+	if r.naming != nil {
+		id = r.naming(l.now())
+	}
 	if r.paymentID != "" && l.payments[r.paymentID] == nil {
 		id = r.paymentID
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"placard/bankapi/pix"
 	"placard/bankapi/relay"
 	"placard/linking"
 )
@@ -20,6 +21,7 @@ type Account struct {
 	Name   string // what payers see; empty: the id
 	Secret string // of the relay wire, see relay.ParseKeys; empty: Options.Secret
 	JPM    JPMAccount
+	Pix    PixAccount
 }
 
 // Options make a simulator. The zero value is a bank with every ability.
@@ -32,6 +34,7 @@ type Options struct {
 	Secret    string // good for any account, which is then opened by its first call; empty: none is
 	Abilities linking.Abilities
 	JPM       JPM              // what J.P. Morgan's contract leaves open
+	Pix       Pix              // what API Pix leaves to the bank
 	Seed      uint64           // of the faults' chance
 	Now       func() time.Time // nil: time.Now
 	Log       *slog.Logger     // nil: slog.Default()
@@ -60,6 +63,7 @@ type Simulator struct {
 	journal   *journal
 	callbacks *callbacks
 	jpm       *jpmWire
+	pix       *pixWire
 
 	mu     sync.Mutex
 	shared relay.Keys // for accounts without keys of their own; nil: there are none
@@ -93,9 +97,11 @@ func New(o Options) (*Simulator, error) {
 	s.callbacks = newCallbacks(&client, o.Retry, s.faults, o.Log)
 	wire := relayWire{s}
 	s.jpm = newJPMWire(s, o.JPM, o.Secret)
+	s.pix = newPixWire(s, o.Pix, o.Secret)
 	s.ledger = newLedger(o.Abilities, o.Now, func(r requestSnapshot) {
 		wire.tell(r)
 		s.jpm.tell(r)
+		s.pix.tell(r)
 	})
 	if o.Secret != "" {
 		var err error
@@ -111,6 +117,7 @@ func New(o Options) (*Simulator, error) {
 	mux := http.NewServeMux()
 	wire.mount(mux)
 	s.jpm.mount(mux)
+	s.pix.mount(mux)
 	s.mountApp(mux)
 	s.mountControls(mux)
 	s.routes = mux
@@ -143,6 +150,7 @@ func (s *Simulator) OpenAccount(a Account) error {
 	if err := s.jpm.openAccount(a.ID, a.JPM); err != nil {
 		return err
 	}
+	s.pix.openAccount(a.ID, a.Pix)
 	return s.ledger.open(a.ID, a.Name)
 }
 
@@ -211,6 +219,7 @@ func (s requestSnapshot) state() State {
 // Pay is what a payer does. It is also the body of POST /sim/pay.
 type Pay struct {
 	RequestID string         `json:"request_id"`       // the merchant's id or the bank's
+	BRCode    string         `json:"brcode,omitempty"` // instead of it: what is scanned, which leads to what its location shows
 	Amount    linking.Amount `json:"amount,omitempty"` // 0: what is asked for
 	Times     int            `json:"times,omitempty"`  // 0: once
 	Hold      bool           `json:"hold,omitempty"`   // begin only: the request is processing
@@ -225,8 +234,24 @@ func (s *Simulator) Request(id string) (State, error) {
 
 // Pay is a payer paying. The error, if any, is what a real bank would say.
 func (s *Simulator) Pay(p Pay) (State, error) {
+	if p.BRCode != "" && p.RequestID == "" {
+		var err error
+		if p.RequestID, err = s.Scanned(p.BRCode); err != nil {
+			return State{}, err
+		}
+	}
 	r, err := s.ledger.pay(payOrder{id: p.RequestID, amount: p.Amount, times: p.Times, hold: p.Hold, force: p.Force})
 	return r.state(), err
+}
+
+// Scanned returns what a BR Code of this bank leads to at this moment, as the payer's
+// app finds out: the bank's id of the request that its location shows.
+func (s *Simulator) Scanned(brcode string) (id string, err error) {
+	code, err := pix.DecodeBRCode(brcode)
+	if err != nil || code.URL == "" {
+		return "", refuse("brcode", "That is no BR Code with a location.")
+	}
+	return s.pix.scanned(code.URL)
 }
 
 // Refuse is the payer saying no, or a payment under way that fails.
