@@ -156,7 +156,11 @@ var choices = map[string]struct {
 func TestConformance(t *testing.T) {
 	for name, c := range choices {
 		t.Run(name, func(t *testing.T) {
-			banktest.Run(t, func(t *testing.T) banktest.Fixture { return fixture(t, c.bank, alone, c.settings) })
+			banktest.Run(t, func(t *testing.T) banktest.Fixture {
+				f := fixture(t, c.bank, alone, c.settings)
+				f.Witness = func(bank http.Handler) http.Handler { return newWitness(t, bank) }
+				return f
+			})
 		})
 	}
 }

@@ -87,13 +87,6 @@ func (d pixDoc) text(path ...string) string {
 
 func (h *pixCharge) text(path ...string) string { return h.doc().text(path...) }
 
-func (h *pixCharge) number(otherwise int, path ...string) int {
-	if n, err := strconv.Atoi(h.text(path...)); err == nil {
-		return n
-	}
-	return otherwise
-}
-
 // pixWanted is what a body asks for.
 type pixWanted struct {
 	doc    pixDoc
