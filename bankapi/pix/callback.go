@@ -40,6 +40,11 @@ const shortestSecret = 32
 func callbackAuthOf(s bankapi.Setup) (c callbackAuth, err error) {
 	c.mode, c.secret = callbackMode(s.Settings["callback_auth"]), s.Secrets["callback_secret"].Reveal()
 	header, certificates := s.Settings["callback_header"], strings.Fields(s.Settings["callback_certificates"])
+	switch c.mode {
+	case noCallbacks, bySecret, byHeader, byCertificate:
+	default:
+		return c, bankapi.BadSetting("settings.callback_auth", "unknown", "callback_auth is secret, header or certificate, or left out.")
+	}
 	if c.mode == bySecret || c.mode == byHeader {
 		if len(c.secret) < shortestSecret || len(c.secret) > 128 || !alphanumeric(strings.NewReplacer("-", "x", "_", "x").Replace(c.secret)) {
 			return c, bankapi.BadSetting("secrets.callback_secret", "secret", "callback_secret is 32 to 128 random letters, digits, hyphens and underscores.")
@@ -64,11 +69,7 @@ func callbackAuthOf(s bankapi.Setup) (c callbackAuth, err error) {
 	if (c.mode == byCertificate) != (len(c.certificates) > 0) || len(c.certificates) > 16 {
 		return c, bankapi.BadSetting("settings.callback_certificates", "required", "callback_auth certificate goes with one to sixteen callback_certificates.")
 	}
-	switch c.mode {
-	case noCallbacks, bySecret, byHeader, byCertificate:
-		return c, nil
-	}
-	return c, bankapi.BadSetting("settings.callback_auth", "unknown", "callback_auth is secret, header or certificate, or left out.")
+	return c, nil
 }
 
 // unfitHeaders are headers that come with every call or that others set.
