@@ -22,9 +22,9 @@ type Banks interface {
 	// Reseal gives a connection other settings and keeps its secrets.
 	Reseal(c *Connection, settings map[string]string) error
 
-	// Probe tries a connection for real, step by step: reach, create, get, cancel. What
-	// it makes at the bank is what ask says, and is ended again. It stops at the first
-	// step that fails.
+	// Probe tries a connection for real, step by step: reach, create, get, cancel, and
+	// callbacks where the bank has to be told where they go. What it makes at the bank is
+	// what ask says, and is ended again. It stops at the first step that fails.
 	Probe(ctx context.Context, c *Connection, ask Ask) []ProbeStep
 }
 

@@ -119,6 +119,7 @@ func (r *Request) claim(now time.Time) *BankOp {
 		b.Sent, b.PutAt = true, now
 		op.Linked = b.Link != nil
 		b.LinkHeld = b.LinkHeld || op.Linked
+		b.LinkSeen = b.LinkSeen && !op.Linked // what was seen there was an older revision
 	case StepGet:
 		r.polled(now)
 	case StepRefund:

@@ -80,6 +80,17 @@ func TestWorld(t *testing.T) {
 type crash struct{}
 
 func liveThrough(t *testing.T, seed uint64, aloud bool) {
+	w := begin(t, seed, aloud)
+	for range *worldSteps {
+		w.step()
+		w.check()
+	}
+	w.quiet()
+	w.balance()
+}
+
+// begin makes a world in which nothing has happened yet.
+func begin(t *testing.T, seed uint64, aloud bool) *world {
 	dir := t.TempDir()
 	if shm, err := os.MkdirTemp("/dev/shm", "placard-world"); err == nil { // fsync costs nothing there
 		t.Cleanup(func() { os.RemoveAll(shm) })
@@ -97,12 +108,7 @@ func liveThrough(t *testing.T, seed uint64, aloud bool) {
 	w.bank = &worldBank{w: w, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}, links: map[string]linking.RequestID{}}
 	w.start(true)
 	w.furnish()
-	for range *worldSteps {
-		w.step()
-		w.check()
-	}
-	w.quiet()
-	w.balance()
+	return w
 }
 
 func (w *world) say(format string, args ...any) {
