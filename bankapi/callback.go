@@ -28,9 +28,7 @@ func (b *Banks) Register(ctx context.Context, c *linking.Connection, callbackURL
 		return err
 	}
 	g := bank.(*guard)
-	r, ok := g.bank.(interface {
-		Register(ctx context.Context, callbackURL string) error
-	})
+	r, ok := g.bank.(registrar)
 	if !ok {
 		return nil
 	}
@@ -38,4 +36,19 @@ func (b *Banks) Register(ctx context.Context, c *linking.Connection, callbackURL
 		return struct{}{}, r.Register(ctx, callbackURL)
 	})
 	return err
+}
+
+// registrar is a rail's bank that has to be told where its callbacks go.
+type registrar interface {
+	Register(ctx context.Context, callbackURL string) error
+}
+
+// registers reports whether the bank of a connection has to be told.
+func (b *Banks) registers(c *linking.Connection) bool {
+	bank, err := b.Open(c)
+	if err != nil {
+		return false
+	}
+	_, ok := bank.(*guard).bank.(registrar)
+	return ok
 }

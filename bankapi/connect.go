@@ -69,6 +69,10 @@ const (
 	StepCreate = "create" // it makes a request
 	StepRead   = "get"    // it names that request as it was asked
 	StepCancel = "cancel" // it ends it again
+
+	// StepCallbacks is where the bank is told where its callbacks go. Only rails that
+	// have to tell it beforehand have this step, and it comes last.
+	StepCallbacks = "callbacks"
 )
 
 // Probe implements linking.Banks. The request it makes at the bank is for the amount
@@ -116,8 +120,12 @@ func (b *Banks) Probe(ctx context.Context, c *linking.Connection, ask linking.As
 	if err == nil && st.Status != linking.BankClosed && st.Status != linking.BankExpired {
 		err = &linking.BankError{Class: linking.BankUnknown, Code: "still_open", Detail: "The bank did not end the request."}
 	}
-	if made {
-		step(StepCancel, err)
+	if !made || !step(StepCancel, err) || !b.registers(c) {
+		return steps
+	}
+	err = b.Register(ctx, c, ask.CallbackURL)
+	if e, ok := errors.AsType[*linking.BankError](err); !ok || e.Code != "callbacks_off" { // which is how it was set up
+		step(StepCallbacks, err)
 	}
 	return steps
 }

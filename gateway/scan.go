@@ -507,6 +507,9 @@ func (a *api) callback(c *fiber.Ctx) error {
 	for k, v := range c.Request().Header.All() {
 		header.Add(string(k), string(v))
 	}
+	// Where it came to, under a name that no header can have: some banks' callbacks show
+	// by a secret in their address that they are theirs.
+	header[":path"] = []string{strings.Clone(c.OriginalURL())}
 	if err := a.svc.Callback(c.UserContext(), strings.ToLower(c.Params("rail")), id, header, bytes.Clone(c.BodyRaw())); err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (b *Bank) Register(ctx context.Context, callbackURL string) error {
 		return &linking.BankError{Class: linking.BankRefused, Code: "callbacks_off", Detail: "The connection has no callback_auth, so that no callback would be taken."}
 	}
 	u, err := url.Parse(callbackURL)
-	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+	if err != nil || u.RawQuery != "" || u.Fragment != "" || u.Hostname() == "" || u.Scheme != "https" && (u.Scheme != "http" || !b.plain && !loopback(u.Hostname())) {
 		return unsendable(errors.New("a callback URL that no bank can call"))
 	}
 	u.Path = strings.TrimRight(u.Path, "/")

@@ -19,8 +19,8 @@ import (
 // Rail opens connections to banks that speak API Pix. Settings and secrets are
 // listed in the package comment.
 type Rail struct {
-	// PlainHTTP lets a bank be reached without TLS on any host, not only on this
-	// machine. Whoever is on the way then reads the access token: for trying things
+	// PlainHTTP lets a bank be reached, and call back, without TLS on any host, not only
+	// on this machine. Whoever is on the way then reads the access token: for trying things
 	// out at home.
 	PlainHTTP bool
 
@@ -76,6 +76,7 @@ type config struct {
 	once           bool
 	maxExpiry      time.Duration
 	callback       callbackAuth
+	plain          bool // callbacks may come over plain HTTP
 }
 
 const (
@@ -185,6 +186,7 @@ func (r Rail) config(s bankapi.Setup) (c config, err error) {
 		}
 	}
 	c.maxExpiry = time.Duration(days) * 24 * time.Hour
+	c.plain = r.PlainHTTP
 	c.callback, err = callbackAuthOf(s)
 	return c, err
 }

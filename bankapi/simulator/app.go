@@ -42,6 +42,8 @@ type appView struct {
 	Min, Max  string // set: the payer chooses
 	Heading   string
 	ReturnURL string
+	Scan      bool // it asks for a code
+	Code      string
 }
 
 var appHeadings = map[linking.BankStatus]string{
@@ -64,6 +66,28 @@ func (s *Simulator) mountApp(mux *http.ServeMux) {
 		s.showApp(w, http.StatusOK, viewOf(req, ""))
 	})
 	mux.HandleFunc("POST /app/{id}", s.act)
+	mux.HandleFunc("GET /app", s.scan)
+}
+
+// scan is the app's way from a BR Code to what there is to pay. A browser has no
+// camera for it, so that the code comes as text.
+func (s *Simulator) scan(w http.ResponseWriter, r *http.Request) {
+	v := appView{Heading: "Scan a code", Scan: true, Code: strings.TrimSpace(r.URL.Query().Get("code"))}
+	if v.Code == "" {
+		s.showApp(w, http.StatusOK, v)
+		return
+	}
+	id, err := s.Scanned(v.Code)
+	switch {
+	case codeOf(err) == "brcode":
+		v.Notice = "That is no code this bank can read."
+		s.showApp(w, http.StatusUnprocessableEntity, v)
+	case err != nil:
+		v.Notice = "There is nothing to pay here."
+		s.showApp(w, http.StatusNotFound, v)
+	default:
+		http.Redirect(w, r, "/app/"+url.PathEscape(id), http.StatusSeeOther)
+	}
 }
 
 // act is a press on one of the app's two buttons.

@@ -38,9 +38,10 @@ func (c *bankCommand) Run(e *env) error {
 	}
 	defer bank.Close()
 	if c.JSON {
-		err = writeJSON(e.out, map[string]string{"url": public, "relay_url": public + "/relay/ACCOUNT", "secret": c.Secret})
+		err = writeJSON(e.out, map[string]string{"url": public, "relay_url": public + "/relay/ACCOUNT",
+			"pix_url": public + "/pix/ACCOUNT/v2", "pix_token_url": public + "/pix/ACCOUNT/oauth/token", "secret": c.Secret})
 	} else {
-		_, err = fmt.Fprintf(e.out, "The simulated bank listens on %s\n\n  Relay wire   %s/relay/ACCOUNT, any account you like\n  Secret       %s\n\nNo money moves here. Ctrl-C ends it.\n", ln.Addr(), public, c.Secret)
+		_, err = fmt.Fprintf(e.out, "The simulated bank listens on %s\n\n  Relay wire   %s/relay/ACCOUNT, any account you like\n  API Pix      %s/pix/ACCOUNT/v2, tokens at %s/pix/ACCOUNT/oauth/token for the client id ACCOUNT\n  Secret       %s\n\nNo money moves here. Ctrl-C ends it.\n", ln.Addr(), public, public, public, c.Secret)
 	}
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"placard/bankapi"
+	"placard/bankapi/pix"
 	"placard/bankapi/relay"
 	"placard/bankapi/simulator"
 	"placard/gateway"
@@ -28,7 +29,7 @@ type demoCommand struct {
 	Store  string `help:"Keep the records here instead of in a temporary folder: bolt:PATH or redis://…" placeholder:"STORE"`
 	Listen string `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
 	LAN    bool   `help:"Listen where a phone in the same network can reach it, and print that in the code." name:"lan"`
-	Rail   string `help:"Which bank API the shop speaks." enum:"relay" default:"relay"`
+	Rail   string `help:"Which bank API the shop speaks: relay or pix." enum:"relay,pix" default:"relay"`
 	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end."`
 	JSON   bool   `help:"Say all addresses and keys as one line of JSON, instead of the greeting." name:"json"`
 	Log    bool   `help:"Show the log."`
@@ -64,8 +65,39 @@ type demo struct {
 	bankWeb *http.Server
 	dir     string // temporary; empty: the records are kept
 	facts   demoFacts
+	rail    demoRail
 	shop    linking.CodeView
 	closed  bool
+}
+
+// demoRail is how the demo does business by one rail.
+type demoRail struct {
+	shop, utility linking.NewMerchant // but for what is the same on every rail
+	bills         string              // what is printed on the utility's bills
+	bill          linking.NewRequest  // the one that is valued
+
+	// connect connects a merchant to an account of the simulated bank, which is opened
+	// already. secret is good for any account.
+	connect func(ctx context.Context, d *demo, m *linking.Merchant, account, secret string) error
+
+	// open is how a payer gets at the bank by what the code shows; nil: by a pay click.
+	open func(d *demo, payload string) string
+}
+
+// demoRails are the rails there are, by their names.
+var demoRails = map[string]demoRail{"relay": demoRelay, "pix": demoPix}
+
+var demoRelay = demoRail{
+	shop:    linking.NewMerchant{Name: "Café Aurora", Currency: "EUR", TimeZone: "Europe/Lisbon", Contact: "at the counter, or hello@cafe.example"},
+	utility: linking.NewMerchant{Name: "Rio Claro Water", Currency: "EUR", TimeZone: "Europe/Lisbon", Contact: "billing@water.example"},
+	bills:   "Water bill {n}",
+	bill: linking.NewRequest{Amount: 4321, Reference: "Water, May", Lines: []linking.Line{
+		{Description: "Water, 18 m³", Quantity: "18", UnitPrice: 212, VATRate: "6"},
+		{Description: "Meter", Quantity: "1", UnitPrice: 505, VATRate: "6"},
+	}},
+	connect: func(ctx context.Context, d *demo, m *linking.Merchant, account, secret string) error {
+		return d.stack.relayConnection(ctx, m.ID, d.facts.BankURL+"/relay/"+account, secret)
+	},
 }
 
 // demoFacts are what a program needs to use the demo.
@@ -84,7 +116,7 @@ type demoFacts struct {
 }
 
 func startDemo(e *env, c *demoCommand) (d *demo, err error) {
-	d = &demo{facts: demoFacts{Staff: []struct{}{}}}
+	d = &demo{facts: demoFacts{Staff: []struct{}{}}, rail: demoRails[c.Rail]}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -122,7 +154,7 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 	if err != nil {
 		return d, errors.Join(err, ln.Close(), st.Close())
 	}
-	rails := map[string]bankapi.Rail{"relay": relay.Rail{PlainHTTP: c.LAN}}
+	rails := map[string]bankapi.Rail{"relay": relay.Rail{PlainHTTP: c.LAN}, "pix": pix.Rail{PlainHTTP: c.LAN}}
 	d.stack, err = newStack(e.ctx, st, sealer, stackOptions{publicURL: d.facts.URL, rails: rails, hooks: e.hooks}, log)
 	if err != nil {
 		return d, errors.Join(err, ln.Close())
@@ -195,17 +227,15 @@ func (d *demo) openBank(host string, log *slog.Logger) (secret string, err error
 // furnish makes the sample shop and the sample utility.
 func (d *demo) furnish(ctx context.Context, secret string) error {
 	svc := d.stack.service
-	shop, err := svc.CreateMerchant(ctx, linking.NewMerchant{
-		Name: "Café Aurora", Currency: "EUR", TimeZone: "Europe/Lisbon", Mode: linking.Test, VATRate: "25",
-		Contact: "at the counter, or hello@cafe.example", Logo: []byte(cafeLogo), LogoType: "image/svg+xml", RefundCap: 5000,
-	})
+	as := d.rail.shop
+	as.Mode, as.VATRate, as.Logo, as.LogoType, as.RefundCap = linking.Test, "25", []byte(cafeLogo), "image/svg+xml", 5000
+	shop, err := svc.CreateMerchant(ctx, as)
 	if err != nil {
 		return err
 	}
-	utility, err := svc.CreateMerchant(ctx, linking.NewMerchant{
-		Name: "Rio Claro Water", Currency: "EUR", TimeZone: "Europe/Lisbon", Mode: linking.Test, VATRate: "6",
-		Contact: "billing@water.example", Logo: []byte(waterLogo), LogoType: "image/svg+xml",
-	})
+	as = d.rail.utility
+	as.Mode, as.VATRate, as.Logo, as.LogoType = linking.Test, "6", []byte(waterLogo), "image/svg+xml"
+	utility, err := svc.CreateMerchant(ctx, as)
 	if err != nil {
 		return err
 	}
@@ -214,7 +244,7 @@ func (d *demo) furnish(ctx context.Context, secret string) error {
 		if err := d.bank.OpenAccount(simulator.Account{ID: account, Name: m.Name, Secret: secret}); err != nil {
 			return err
 		}
-		if err := d.stack.relayConnection(ctx, m.ID, d.facts.BankURL+"/relay/"+account, secret); err != nil {
+		if err := d.rail.connect(ctx, d, m, account, secret); err != nil {
 			return err
 		}
 	}
@@ -243,7 +273,7 @@ func (d *demo) furnish(ctx context.Context, secret string) error {
 // bills prints three bills, and values one of them.
 func (d *demo) bills(ctx context.Context, who linking.Caller) error {
 	svc := d.stack.service
-	batch, err := svc.MakeBatch(ctx, who, linking.NewBatch{Kind: linking.Bill, Count: 3, Label: "Water bill {n}"})
+	batch, err := svc.MakeBatch(ctx, who, linking.NewBatch{Kind: linking.Bill, Count: 3, Label: d.rail.bills})
 	if err != nil {
 		return err
 	}
@@ -251,12 +281,8 @@ func (d *demo) bills(ctx context.Context, who linking.Caller) error {
 	if err := svc.BatchTokens(ctx, batch, 0, func(_ uint64, t linking.Token) bool { first = t; return false }); err != nil {
 		return err
 	}
-	_, err = svc.Attach(ctx, who, linking.AttachCommand{Code: first, Wait: 5 * time.Second, New: &linking.NewRequest{
-		Amount: 4321, Reference: "Water, May", Lines: []linking.Line{
-			{Description: "Water, 18 m³", Quantity: "18", UnitPrice: 212, VATRate: "6"},
-			{Description: "Meter", Quantity: "1", UnitPrice: 505, VATRate: "6"},
-		},
-	}})
+	bill := d.rail.bill
+	_, err = svc.Attach(ctx, who, linking.AttachCommand{Code: first, Wait: 5 * time.Second, New: &bill})
 	return err
 }
 
@@ -314,7 +340,10 @@ func (d *demo) close() error {
 func (d *demo) greet(w io.Writer) {
 	f := d.facts
 	code := d.shop.Token
-	page := f.URL + "/q/" + string(code)
+	page, pay := f.URL+"/q/"+string(code), f.BankURL
+	if d.rail.open != nil {
+		pay = d.rail.open(d, d.stack.service.Payload(d.shop.Code))
+	}
 	qr, err := printing.Encode(d.stack.service.Payload(d.shop.Code), printing.M)
 	if err == nil && terminal(w) {
 		fmt.Fprintln(w, printing.Text(qr))
@@ -337,7 +366,7 @@ Attach a sale, look at it, detach it:
   curl -X DELETE '%s' -H 'Authorization: Bearer %s'
 
 Ctrl-C ends it.
-`, "Café Aurora", code.Grouped(), f.URL, page, f.URL, code, f.APIKey, f.BankURL, f.APIKey, link, f.APIKey, page, link, f.APIKey)
+`, d.rail.shop.Name, code.Grouped(), f.URL, page, f.URL, code, f.APIKey, pay, f.APIKey, link, f.APIKey, page, link, f.APIKey)
 }
 
 const cafeLogo = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="#7a3b12"/><path fill="#fff" d="M16 24h26v12a12 12 0 0 1-12 12h-2a12 12 0 0 1-12-12zM42 27h4a6 6 0 0 1 0 13h-4v-4h3a2.500 2.500 0 0 0 0-5h-3zM22 12h3v8h-3zM31 10h3v10h-3z"/></svg>`

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"placard/bankapi"
+	"placard/bankapi/pix"
 	"placard/bankapi/relay"
 	"placard/gateway"
 	"placard/linking"
@@ -205,11 +206,16 @@ func (s *stack) close(ctx context.Context) error {
 // railFlags say what merchants' bank connections may reach.
 type railFlags struct {
 	RelayHosts []string `help:"The only hosts at which relays may be. Set it where merchants enter connections themselves: otherwise they choose what the gateway calls." placeholder:"HOST"`
+	PixHosts   []string `help:"The only hosts at which banks that speak API Pix, and their token endpoints, may be." placeholder:"HOST"`
+	CertDir    string   `help:"The only folder out of which a bank connection may name its certificate and key; without it, they are given as secrets." placeholder:"DIR"`
 }
 
 // rails are the bank APIs this program speaks.
 func rails(f railFlags) map[string]bankapi.Rail {
-	return map[string]bankapi.Rail{"relay": relay.Rail{Hosts: f.RelayHosts}}
+	return map[string]bankapi.Rail{
+		"relay": relay.Rail{Hosts: f.RelayHosts},
+		"pix":   pix.Rail{Hosts: f.PixHosts, CertDir: f.CertDir},
+	}
 }
 
 // ready says why no traffic should come here now.

@@ -40,7 +40,7 @@ func (d *demo) walk(e *env) error {
 		do         func() error
 	}{
 		{"code", "the till makes a code; its address is a page that waits", w.makeCode},
-		{"attach", "the till attaches 12.50 EUR; the phone sees that amount", w.attach},
+		{"attach", "the till attaches 12.50 " + string(d.rail.shop.Currency) + "; the phone sees that amount", w.attach},
 		{"flip", "the page that waited has turned into the amount by itself", w.flip},
 		{"pay re-check", "the till changes the amount; a click on the old one takes nothing", w.recheck},
 		{"event", "the till's stream has told each of it, in order and without a gap", w.events},
@@ -75,6 +75,7 @@ type walker struct {
 	hooks  walkHooks
 
 	code    string
+	printed string        // what the code says
 	waiting walkScan      // the scan that was made before the sale
 	flipped chan walkScan // what the waiting page's stream says
 	stream  io.Closer
@@ -186,13 +187,19 @@ func (w *walker) makeCode() error {
 	if err := w.till("POST", "/v1/codes", map[string]string{"kind": "counter", "label": "Walk"}, &code); err != nil {
 		return err
 	}
-	w.code = code.Token
+	w.code, w.printed = code.Token, code.Payload
 	// The phone opens what is printed, in capitals as it is.
-	printed, err := url.Parse(code.Payload)
-	if err != nil {
+	path := "/q/" + w.code
+	if w.d.rail.open == nil {
+		printed, err := url.Parse(code.Payload)
+		if err != nil {
+			return err
+		}
+		path = printed.Path
+	} else if err := w.atBank(""); err != nil {
 		return err
 	}
-	resp, err := w.call("GET", printed.Path, nil, &w.waiting)
+	resp, err := w.call("GET", path, nil, &w.waiting)
 	if err != nil {
 		return err
 	}
@@ -310,7 +317,28 @@ func (w *walker) attach() error {
 		return err
 	}
 	if v.Resolution != "payable" || v.Request == nil || v.Request.Amount != 1250 {
-		return fmt.Errorf("a phone that scans now sees %q, not 12.50 EUR", v.Resolution)
+		return fmt.Errorf("a phone that scans now sees %q, not 12.50", v.Resolution)
+	}
+	return w.atBank("12.50")
+}
+
+// atBank checks what the payer's bank finds by a code that the bank itself resolves:
+// an amount, or with none that there is nothing to pay.
+func (w *walker) atBank(amount string) error {
+	if w.d.rail.open == nil {
+		return nil
+	}
+	resp, err := http.Get(w.d.rail.open(w.d, w.printed))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	switch {
+	case err != nil:
+		return err
+	case amount == "" && resp.StatusCode != http.StatusNotFound, amount != "" && (resp.StatusCode != http.StatusOK || !bytes.Contains(page, []byte(amount))):
+		return fmt.Errorf("the payer's bank answers %s by what is printed, not %q", resp.Status, amount)
 	}
 	return nil
 }
@@ -348,7 +376,7 @@ func (w *walker) recheck() error {
 		return err
 	}
 	if len(page.Data) > 0 {
-		return errors.New("a click on 12.50 EUR was taken although the amount is 13.00 EUR by now")
+		return errors.New("a click on 12.50 was taken although the amount is 13.00 by now")
 	}
 	if resp.StatusCode != http.StatusConflict {
 		return fmt.Errorf("a click on the old amount answered %s", resp.Status)
@@ -400,9 +428,16 @@ func (w *walker) pay() error {
 
 // press clicks pay and returns where that leads.
 func (w *walker) press(v walkScan) (string, error) {
-	resp, err := w.call("POST", v.Pay.URL, map[string]any{"s": v.S, "revision": v.Request.Revision}, nil)
+	var way struct{ Kind, Payload string }
+	resp, err := w.call("POST", v.Pay.URL, map[string]any{"s": v.S, "revision": v.Request.Revision}, &way)
 	if err != nil {
 		return "", err
+	}
+	if w.d.rail.open != nil {
+		if resp.StatusCode != http.StatusOK || way.Kind != "emv" || way.Payload != w.printed {
+			return "", fmt.Errorf("the pay click answered %s, and not with what is printed", resp.Status)
+		}
+		return w.d.rail.open(w.d, way.Payload), nil
 	}
 	if resp.StatusCode != http.StatusSeeOther {
 		return "", fmt.Errorf("the pay click answered %s", resp.Status)
@@ -423,6 +458,9 @@ func (w *walker) payAt(request string) error {
 	}
 	if request == w.first && !bytes.Contains(page, []byte("13.00")) {
 		return errors.New("the bank's page does not show 13.00")
+	}
+	if w.d.rail.open != nil { // by the code: the bank's app asks its location what there is to pay
+		return w.sim("/sim/pay", map[string]any{"brcode": w.printed})
 	}
 	return w.sim("/sim/pay", map[string]any{"request_id": request})
 }
@@ -497,7 +535,7 @@ func (w *walker) free() error {
 	if l.Request != nil || l.Previous == nil || l.Previous.RequestID != w.first || l.Previous.Status != "paid" {
 		return errors.New("the code is not free for the next sale")
 	}
-	return nil
+	return w.atBank("")
 }
 
 func (w *walker) next() error {
@@ -520,7 +558,7 @@ func (w *walker) next() error {
 		return fmt.Errorf("a page from before slid on: %q, %v", old.Resolution, err)
 	}
 	w.scan = v
-	return nil
+	return w.atBank("7.77")
 }
 
 func (w *walker) poller() error {

@@ -18,25 +18,51 @@ import (
 
 // walk plays a walk and returns its exit code, what it printed, and what it said
 // beside.
-func walk(h hooks) (code int, out, notes string) {
+func walk(h hooks, more ...string) (code int, out, notes string) {
 	var o, n said
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second)
 	defer cancel()
-	code = runWith(ctx, []string{"demo", "--walk"}, &o, &n, h)
+	code = runWith(ctx, append([]string{"demo", "--walk"}, more...), &o, &n, h)
 	return code, o.String(), n.String()
 }
 
 func TestWalkHolds(t *testing.T) {
 	t.Parallel()
-	code, out, notes := walk(hooks{})
-	if code != done || notes != "" {
-		t.Fatalf("the walk ended with %d: %s%s", code, out, notes)
-	}
-	steps := regexp.MustCompile(`(?m)^ ?\d+  `).FindAllString(out, -1)
-	if len(steps) != 13 || !strings.Contains(out, "All 13 steps hold.") || strings.Contains(out, "FAILED") {
-		t.Errorf("the walk said:\n%s", out)
+	for rail := range demoRails {
+		t.Run(rail, func(t *testing.T) {
+			t.Parallel()
+			code, out, notes := walk(hooks{}, "--rail", rail)
+			if code != done || notes != "" {
+				t.Fatalf("the walk ended with %d: %s%s", code, out, notes)
+			}
+			steps := regexp.MustCompile(`(?m)^ ?\d+  `).FindAllString(out, -1)
+			if len(steps) != 13 || !strings.Contains(out, "All 13 steps hold.") || strings.Contains(out, "FAILED") {
+				t.Errorf("the walk said:\n%s", out)
+			}
+		})
 	}
 }
+
+// At a bank that does not empty a code's location, the next sale never gets there.
+func TestWalkFindsALocationThatIsNotEmptied(t *testing.T) {
+	t.Parallel()
+	code, out, _ := walk(hooks{walk: walkHooks{patience: 3 * time.Second}, banks: func(b linking.Banks) linking.Banks { return sticky{b} }}, "--rail", "pix")
+	if code != failed || !regexp.MustCompile(`(?m)^11  next sale +FAILED`).MatchString(out) {
+		t.Errorf("the walk ended with %d:\n%s", code, out)
+	}
+}
+
+// sticky are banks at which an unlink does nothing.
+type sticky struct{ linking.Banks }
+
+func (b sticky) Open(c *linking.Connection) (linking.Bank, error) {
+	bank, err := b.Banks.Open(c)
+	return stickyBank{bank}, err
+}
+
+type stickyBank struct{ linking.Bank }
+
+func (stickyBank) Unlink(context.Context, linking.BankLink) error { return nil }
 
 // A walk that cannot fail proves nothing: with a part of the program switched off,
 // it must stop at exactly the step that speaks of it.
