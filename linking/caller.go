@@ -112,24 +112,12 @@ func (t *tx) anyCode(id Token) (*Code, *Batch, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if b != nil && serial.No < uint64(b.Count) {
-			return b.code(id, serial), b, nil
+		if b != nil && b.derives(serial.No) {
+			code := b.code(id, serial)
+			return code, b, t.describe(b, code)
 		}
 	}
 	return nil, nil, nil
-}
-
-// code is what a code of the batch is before anything happened to it.
-func (b *Batch) code(id Token, s Serial) *Code {
-	c := &Code{
-		Token: id, Merchant: b.Merchant, Generation: b.Generation, Serial: s, Kind: b.Kind,
-		Status: CodeActive, Stock: StockMade, ResolvedBy: ByGateway, Charge: b.Charge, Rail: b.Rail,
-		Outlet: b.Outlet, CreatedAt: b.CreatedAt,
-	}
-	if c.Charge == "" {
-		c.Charge = Immediate
-	}
-	return c
 }
 
 // statusIn is the code's status, or its batch's word on its serial where there is one.

@@ -27,6 +27,8 @@ const (
 	kindSale       RecordKind = "s"
 	kindMerchant   RecordKind = "m"
 	kindBatch      RecordKind = "b"
+	kindRows       RecordKind = "rows" // of a batch
+	kindProof      RecordKind = "proof"
 	kindRing       RecordKind = "g"
 	kindKey        RecordKind = "k"
 	kindOutlet     RecordKind = "o"

@@ -75,7 +75,18 @@ type Event struct {
 	DisplacedBy RequestID     `cbor:"11,keyasint,omitempty"`
 	Tender      *Tender       `cbor:"12,keyasint,omitempty"` // set when it changed, and on every end
 	By          string        `cbor:"13,keyasint,omitempty"` // the key or person; empty: the bank or the clock
+	Batch       *EventBatch   `cbor:"14,keyasint,omitempty"`
 	Reading     *EventReading `cbor:"20,keyasint,omitempty"`
+}
+
+// EventBatch is what was done to a batch of codes, or a part of it.
+type EventBatch struct {
+	ID     BatchID    `cbor:"1,keyasint"`
+	Codes  int        `cbor:"2,keyasint"`           // how many it is about
+	From   uint64     `cbor:"3,keyasint,omitempty"` // the first and last serial of a mark, counted from 0
+	To     uint64     `cbor:"4,keyasint,omitempty"`
+	Status CodeStatus `cbor:"5,keyasint,omitempty"`
+	Stock  Stock      `cbor:"6,keyasint,omitempty"`
 }
 
 // EventRequest is the request as it stood when the event happened.

@@ -85,55 +85,6 @@ type RingKey struct {
 	RecordOnly bool `cbor:"4,keyasint,omitempty"`
 }
 
-// Batch is a number of codes made together. An unused code of it has no record.
-type Batch struct {
-	ID         BatchID           `cbor:"1,keyasint"`
-	Merchant   MerchantID        `cbor:"2,keyasint"`
-	Generation int               `cbor:"3,keyasint"`
-	No         uint32            `cbor:"4,keyasint"`
-	Count      int               `cbor:"5,keyasint"`
-	Kind       CodeKind          `cbor:"6,keyasint"`
-	Charge     Charge            `cbor:"7,keyasint,omitempty"`
-	Rail       string            `cbor:"8,keyasint,omitempty"`
-	Outlet     OutletID          `cbor:"9,keyasint,omitempty"`
-	Label      string            `cbor:"10,keyasint,omitempty"` // pattern; {n} is the serial counted from 1
-	Metadata   map[string]string `cbor:"11,keyasint,omitempty"`
-	CreatedAt  time.Time         `cbor:"12,keyasint"`
-	// Ranges say what became of parts of the batch; a later one wins over an
-	// earlier one and over a code's own state.
-	Ranges []BatchRange `cbor:"13,keyasint,omitempty"`
-}
-
-// BatchRange marks the serials From to To, both included.
-type BatchRange struct {
-	From   uint64     `cbor:"1,keyasint"`
-	To     uint64     `cbor:"2,keyasint"`
-	Status CodeStatus `cbor:"3,keyasint,omitempty"` // empty: says nothing of it
-	Stock  Stock      `cbor:"4,keyasint,omitempty"` // empty: says nothing of it
-	At     time.Time  `cbor:"5,keyasint"`
-	By     string     `cbor:"6,keyasint,omitempty"`
-}
-
-// statusOf is what the batch says of a serial; empty: nothing.
-func (b *Batch) statusOf(no uint64) (s CodeStatus) {
-	for _, r := range b.Ranges {
-		if no >= r.From && no <= r.To && r.Status != "" {
-			s = r.Status
-		}
-	}
-	return s
-}
-
-// stockOf is where the batch says a serial is; empty: nothing.
-func (b *Batch) stockOf(no uint64) (s Stock) {
-	for _, r := range b.Ranges {
-		if no >= r.From && no <= r.To && r.Stock != "" {
-			s = r.Stock
-		}
-	}
-	return s
-}
-
 // Role is what a key or a person may do.
 type Role string
 

@@ -130,7 +130,7 @@ func (s *Service) lookAt(ctx context.Context, id Token, sc Scan, known bool, now
 		}
 	}
 	switch {
-	case l.code == nil && of != nil && l.batch != nil && serial.No < uint64(l.batch.Count):
+	case l.code == nil && of != nil && l.batch != nil && l.batch.derives(serial.No):
 		l.code = l.batch.code(id, serial)
 	case l.code == nil:
 		return l, nil
@@ -464,6 +464,13 @@ func (s *Service) WatchScan(id Token, scan string, wake func()) (stop func()) {
 	topics := []Topic{RecordTopic(codeKey(id))}
 	if sc, ok := s.secret.OpenScan(id, scan); ok {
 		topics = append(topics, RecordTopic(linkKey(id, sc.Epoch)), RecordTopic(linkKey(id, sc.Epoch+1)))
+	}
+	if keys, ok := s.rings.get(ringKeyOf(id.Shard(), id.Ring()), s.now()); ok { // a mark of its batch concerns it too
+		for i := range keys {
+			if no, ok := keys[i].open(id); ok && no.Batch != 0 {
+				topics = append(topics, RecordTopic(batchKey(batchID(keys[i].Merchant, keys[i].Generation, no.Batch))))
+			}
+		}
 	}
 	return s.watch(wake, topics...)
 }

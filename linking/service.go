@@ -43,6 +43,8 @@ type Service struct {
 
 	batchMu sync.RWMutex
 	batches map[string]batchVersion
+
+	tending map[BatchID]bool // batches that this process works on; guarded by mu
 }
 
 // Config is what a Service needs.

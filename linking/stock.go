@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"strings"
 )
 
 // NewCode is what a single code starts with.
@@ -86,6 +84,28 @@ func (s *Service) MakeCode(ctx context.Context, c Caller, in NewCode) (*Code, er
 // bankLink decides who resolves a new code, and has the bank make a location if it
 // does; nil: the gateway resolves it.
 func (s *Service) bankLink(ctx context.Context, c Caller, in *NewCode) (*BankLink, error) {
+	conn, err := s.resolver(ctx, c, in)
+	if err != nil || conn == nil {
+		return nil, err
+	}
+	bank, err := s.banks.Open(conn)
+	if err != nil {
+		return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank connection's settings cannot work.", Err: err}
+	}
+	link, err := bank.MakeLink(ctx, in.Charge)
+	if err == nil {
+		return &link, nil
+	}
+	if e, ok := errors.AsType[*BankError](err); ok && e.Class == BankUnknown {
+		s.log.Warn("the bank did not say whether it made a location: if it did, it stays empty", "connection", string(conn.ID), "err", err)
+		return nil, &Error{Kind: Uncertain, Code: "uncertain", Detail: "The bank did not answer in time. Nothing was made here; try again.", Retry: 2, Err: err}
+	}
+	return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank did not make a location for the code.", Retry: 2, Err: err}
+}
+
+// resolver decides who resolves new codes, and fills in what in leaves open. It
+// returns the connection at which each of them needs a location; nil: none does.
+func (s *Service) resolver(ctx context.Context, c Caller, in *NewCode) (*Connection, error) {
 	t := s.look(ctx, c.Merchant.Shard())
 	t.begin(c)
 	m, err := t.merchantRec()
@@ -121,19 +141,7 @@ func (s *Service) bankLink(ctx context.Context, c Caller, in *NewCode) (*BankLin
 	if !ab.BankLink {
 		return nil, invalid("resolved_by", "rail_cannot_resolve", "The rail "+conn.Rail+" has no locations of its own that a code could carry.")
 	}
-	bank, err := s.banks.Open(conn)
-	if err != nil {
-		return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank connection's settings cannot work.", Err: err}
-	}
-	link, err := bank.MakeLink(ctx, in.Charge)
-	if err == nil {
-		return &link, nil
-	}
-	if e, ok := errors.AsType[*BankError](err); ok && e.Class == BankUnknown {
-		s.log.Warn("the bank did not say whether it made a location: if it did, it stays empty", "connection", string(conn.ID), "err", err)
-		return nil, &Error{Kind: Uncertain, Code: "uncertain", Detail: "The bank did not answer in time. Nothing was made here; try again.", Retry: 2, Err: err}
-	}
-	return nil, &Error{Kind: Unavailable, Code: "bank_unavailable", Detail: "The bank did not make a location for the code.", Retry: 2, Err: err}
+	return conn, nil
 }
 
 func checkCode(k CodeKind, label string) error {
@@ -158,196 +166,6 @@ func (t *tx) newestKey(m *Merchant) (Generation, TokenKey, error) {
 		}
 	}
 	return gen, TokenKey{}, &Error{Kind: Unavailable, Code: "key_lost", Detail: "The key of the merchant's codes is lost. A new key generation is needed before codes are made."}
-}
-
-// NewBatch is what a batch of codes starts with.
-type NewBatch struct {
-	Kind     CodeKind
-	Count    int
-	Label    string // pattern; {n} is the serial counted from 1
-	Outlet   OutletID
-	Metadata map[string]string
-	Rail     string
-}
-
-// MaxBatch is the most codes of one batch.
-const MaxBatch = 1_000_000
-
-// MakeBatch makes many codes at the cost of one record.
-func (s *Service) MakeBatch(ctx context.Context, c Caller, in NewBatch) (*Batch, error) {
-	if err := checkCode(in.Kind, in.Label); err != nil {
-		return nil, err
-	}
-	if in.Count < 1 || in.Count > MaxBatch {
-		return nil, invalid("count", "range", fmt.Sprintf("A batch has 1 to %d codes.", MaxBatch))
-	}
-	var b *Batch
-	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
-		t.begin(c)
-		m, err := t.merchantRec()
-		if err != nil || m == nil {
-			return orMissing(err, "merchant")
-		}
-		gen, _, err := t.newestKey(m)
-		if err != nil {
-			return err
-		}
-		if err := t.mayPlace(c, in.Outlet); err != nil {
-			return err
-		}
-		var n [4]byte
-		rand.Read(n[:])
-		no := binary.BigEndian.Uint32(n[:])%maxBatch + 1
-		b = &Batch{
-			ID: batchID(m.ID, gen.No, no), Merchant: m.ID, Generation: gen.No, No: no, Count: in.Count, Kind: in.Kind,
-			Charge: Immediate, Rail: in.Rail, Outlet: in.Outlet, Label: in.Label, Metadata: in.Metadata, CreatedAt: t.now,
-		}
-		t.emit(Event{Type: CodeMade, Outlet: b.Outlet}, nil)
-		return t.create(batchKey(b.ID), b)
-	})
-	return b, err
-}
-
-// BatchTokens calls f with the tokens of a batch from a serial on, in order, until f
-// returns false. It reads nothing but the batch's key.
-func (s *Service) BatchTokens(ctx context.Context, b *Batch, from uint64, f func(serial uint64, t Token) bool) error {
-	t := s.look(ctx, b.Merchant.Shard())
-	t.merchant = b.Merchant
-	m, err := t.merchantRec()
-	if err != nil || m == nil {
-		return storeProblem(orMissing(err, "merchant"))
-	}
-	for _, g := range m.Generations {
-		if g.No != b.Generation {
-			continue
-		}
-		ring, err := read[RingRecord](t, ringKeyOf(t.shard, g.Ring), nil)
-		if err != nil || ring == nil {
-			return storeProblem(orMissing(err, "key ring"))
-		}
-		for _, k := range ring.Keys {
-			if k.Merchant == m.ID && k.Generation == g.No && len(k.Key) == len(TokenKey{}) {
-				for n := from; n < uint64(b.Count); n++ {
-					if !f(n, MakeToken(t.shard, g.Ring, TokenKey(k.Key), Serial{b.No, n})) {
-						return nil
-					}
-				}
-				return nil
-			}
-		}
-	}
-	return &Error{Kind: Unavailable, Code: "key_lost", Detail: "The key of this batch's codes is lost; the codes that were used still work."}
-}
-
-// Batch reads a batch.
-func (s *Service) Batch(ctx context.Context, c Caller, id BatchID) (*Batch, error) {
-	b, err := read[Batch](s.look(ctx, id.Shard()), batchKey(id), nil)
-	if err != nil || b == nil || !c.sees(b.Merchant, b.Outlet, "") {
-		return nil, storeProblem(orMissing(err, "batch"))
-	}
-	return b, nil
-}
-
-// batchCodes lists the codes of batches, after what list holds already.
-func (s *Service) batchCodes(ctx context.Context, c Caller, f CodeFilter, list []CodeView) ([]CodeView, string, error) {
-	after, from := "", uint64(0)
-	first := BatchID("")
-	if at, ok := strings.CutPrefix(f.After, "b"); ok && len(at) == 24 {
-		first, from = BatchID(at[:20]), symbols(at[20:])+1
-	}
-	for {
-		batches, err := s.batchesAfter(ctx, c, f.Batch, first, after)
-		if err != nil || len(batches) == 0 {
-			return list, "", err
-		}
-		for _, b := range batches {
-			after = string(b.ID)
-			var next string
-			if list, next, err = s.codesOf(ctx, c, f, b, from, list); err != nil || next != "" {
-				return list, next, err
-			}
-			from = 0
-		}
-		if f.Batch != "" {
-			return list, "", nil
-		}
-		first = ""
-	}
-}
-
-func (s *Service) batchesAfter(ctx context.Context, c Caller, only, first BatchID, after string) ([]*Batch, error) {
-	if only != "" {
-		first = only
-	}
-	if first != "" {
-		b, err := s.Batch(ctx, c, first)
-		if err != nil {
-			return nil, err
-		}
-		return []*Batch{b}, nil
-	}
-	page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kindBatch, Owner: string(c.Merchant), After: after, Limit: listPage})
-	if err != nil {
-		return nil, storeProblem(err)
-	}
-	var list []*Batch
-	for _, rec := range page {
-		b := new(Batch)
-		if _, err := decodeRecord(rec.Data, b); err != nil {
-			return nil, err
-		}
-		list = append(list, b)
-	}
-	return list, nil
-}
-
-// codesOf adds a batch's codes to list, and returns what to go on from.
-func (s *Service) codesOf(ctx context.Context, c Caller, f CodeFilter, b *Batch, from uint64, list []CodeView) ([]CodeView, string, error) {
-	for from < uint64(b.Count) {
-		var tokens []Token
-		var serials []uint64
-		err := s.BatchTokens(ctx, b, from, func(n uint64, t Token) bool {
-			tokens, serials = append(tokens, t), append(serials, n)
-			return len(tokens) < listPage
-		})
-		if err != nil {
-			return list, "", err
-		}
-		keys := make([]Key, len(tokens))
-		for i, t := range tokens {
-			keys[i] = codeKey(t)
-		}
-		recs, err := s.store.Get(ctx, keys...)
-		if err != nil {
-			return list, "", storeProblem(err)
-		}
-		for i, rec := range recs {
-			v := CodeView{b.code(tokens[i], Serial{b.No, serials[i]}), b}
-			if rec.Version > 0 {
-				v.Code = &Code{Token: tokens[i]}
-				if _, err := decodeRecord(rec.Data, v.Code); err != nil {
-					return list, "", err
-				}
-				if v, err = s.asNow(ctx, v); err != nil {
-					return list, "", err
-				}
-			} else if b.Label != "" {
-				v.Code.Label = strings.ReplaceAll(b.Label, "{n}", fmt.Sprint(serials[i]+1))
-			}
-			if c.sees(v.Merchant, v.Outlet, v.Token) && f.takes(v) {
-				if len(list) == f.Limit {
-					last := list[len(list)-1]
-					if last.Serial.Batch == 0 {
-						return list, string(last.Token), nil
-					}
-					return list, "b" + string(batchID(last.Merchant, last.Generation, last.Serial.Batch)) + string(appendSymbols(nil, last.Serial.No, 4)), nil
-				}
-				list = append(list, v)
-			}
-		}
-		from += uint64(len(tokens))
-	}
-	return list, "", nil
 }
 
 // CodePatch changes a code. Nil leaves a field as it is.
@@ -375,6 +193,10 @@ func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch
 		if err := t.fresh(code, p.IfMatch); err != nil {
 			return err
 		}
+		_, b, err := t.anyCode(id)
+		if err != nil {
+			return err
+		}
 		if p.Label != nil {
 			if err := text("label", *p.Label, maxLabel); err != nil {
 				return err
@@ -395,15 +217,15 @@ func (s *Service) PatchCode(ctx context.Context, c Caller, id Token, p CodePatch
 				return invalid("stock", "one_of", "The stock state is made, printed or delivered.")
 			}
 			code.Stock = *p.Stock
+			b.unmark(code.Serial.No, false)
 		}
-		if p.Status != nil && *p.Status != code.Status {
-			if err := t.setStatus(code, *p.Status); err != nil {
-				return err
+		if p.Status != nil && *p.Status != code.statusIn(b) {
+			b.unmark(code.Serial.No, true)
+			if *p.Status != code.Status {
+				if err := t.setStatus(code, *p.Status); err != nil {
+					return err
+				}
 			}
-		}
-		_, b, err := t.anyCode(id)
-		if err != nil {
-			return err
 		}
 		t.emit(Event{Type: CodeChanged, Code: code.Token, Epoch: code.Epoch, Outlet: code.Outlet}, nil)
 		v = CodeView{code, b}
@@ -419,21 +241,31 @@ func (t *tx) setStatus(code *Code, st CodeStatus) error {
 	case code.Status == CodeReplaced:
 		return conflict("not_allowed_in_status", "A newer code took over from this one.").with("status", code.Status)
 	}
-	if f := code.Shown; f != nil && st != CodeActive {
-		r, err := t.request(f.Request)
-		if err != nil || r == nil {
-			return orMissing(err, "payment request")
-		}
-		if err := t.detach(code, r, false); err != nil {
+	if st != CodeActive {
+		if err := t.empty(code); err != nil {
 			return err
-		}
-		if r.Origin == MadeByLink && !r.Status.Final() && r.Status != Review {
-			if err := t.end(r, Cancel, ByDetach); err != nil {
-				return err
-			}
 		}
 	}
 	code.setStatus(st)
+	return nil
+}
+
+// empty detaches what a code shows that goes out of use.
+func (t *tx) empty(code *Code) error {
+	f := code.Shown
+	if f == nil {
+		return nil
+	}
+	r, err := t.request(f.Request)
+	if err != nil || r == nil {
+		return orMissing(err, "payment request")
+	}
+	if err := t.detach(code, r, false); err != nil {
+		return err
+	}
+	if (r.Origin == MadeByLink || code.ResolvedBy == ByBankPayload) && !r.Status.Final() && r.Status != Review {
+		return t.end(r, Cancel, ByDetach)
+	}
 	return nil
 }
 
@@ -502,6 +334,11 @@ func (s *Service) ReplaceCode(ctx context.Context, c Caller, id Token) (v CodeVi
 			}
 			t.emit(Event{Type: CodeAttached, Code: code.Token, Epoch: code.Epoch, Outlet: code.Outlet}, r)
 		}
+		_, batch, err := t.anyCode(id)
+		if err != nil {
+			return err
+		}
+		batch.unmark(old.Serial.No, true) // or a scan would not be told of the newer one
 		old.setStatus(CodeReplaced)
 		old.ReplacedBy = code.Token
 		t.emit(Event{Type: CodeMade, Code: code.Token, Outlet: code.Outlet}, nil)

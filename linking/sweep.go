@@ -95,6 +95,8 @@ func (s *Service) handle(ctx context.Context, k Key) error {
 		})
 	case kindPoll:
 		return s.poll(ctx, ConnectionID(k.ID))
+	case kindBatch:
+		return s.tendBatch(ctx, BatchID(k.ID))
 	case kindTidy:
 		return s.tidy(ctx, MerchantID(k.ID))
 	}

@@ -311,6 +311,9 @@ func (t *tx) write(r *rec) (*Write, error) {
 	if d, ok := r.v.(*tidyRecord); ok {
 		due = d.NextAt
 	}
+	if b, ok := r.v.(*Batch); ok {
+		due = b.due()
+	}
 	data, err := encodeRecord(r.v, r.newer)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.key, err)
