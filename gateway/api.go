@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"html/template"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,7 +34,8 @@ type api struct {
 	agents agents
 	// breakers tells the state of a connection's breakers; nil: nobody knows.
 	breakers func(linking.ConnectionID) []BreakerView
-	unknown  *limiter // slows down who asks for codes that do not exist
+	unknown  *limiter      // slows down who asks for codes that do not exist
+	presses  chan struct{} // a place for each print job that is drawn
 }
 
 // Nouns are what the gateway serves.
@@ -56,7 +58,7 @@ const (
 // Mount puts codes, requests and all the rest onto the gateway. It is called once,
 // before Serve.
 func (s *Server) Mount(n Nouns) error {
-	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, breakers: n.Breakers, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14)}
+	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, breakers: n.Breakers, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14), presses: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	var err error
 	if a.assets, err = newAssets(staticFiles()); err != nil {
 		return err

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strconv"
 
 	"github.com/gofiber/fiber/v2"
 
 	"placard/linking"
-	"placard/printing"
 )
 
 type newCode struct {
@@ -195,57 +193,7 @@ func (a *api) codeQR(c *fiber.Ctx, who linking.Caller) error {
 	if err != nil {
 		return err
 	}
-	return a.qr(c, a.svc.Payload(v.Code), v.Token.Grouped())
-}
-
-// qr draws a payload in the form the path names.
-func (a *api) qr(c *fiber.Ctx, payload, caption string) error {
-	q := queryOf(c)
-	level := printing.M
-	if name := q.choice("level", "L", "M", "Q", "H"); name != "" {
-		level, _ = printing.ParseLevel(name)
-	}
-	moduleMM := 0.0
-	if s := q.text("module_mm", 8); s != "" {
-		mm, err := strconv.ParseFloat(s, 64)
-		if err != nil || mm < 0.1 || mm > 20 {
-			q.wrong("module_mm", "out_of_range", "must be from 0.1 to 20")
-		}
-		moduleMM = mm
-	}
-	quiet := int(q.whole("quiet", 4, 4, 20))
-	size := int(q.whole("size", 512, 64, printing.MaxPNGSide))
-	captioned := q.flag("caption")
-	if err := q.err(); err != nil {
-		return err
-	}
-	m, err := printing.Encode(payload, level)
-	if err != nil {
-		return invalidFields([]linking.FieldError{{Field: "level", Code: "too_long", Message: "leaves no room for this code's payload"}})
-	}
-	if captioned == nil || !*captioned {
-		caption = ""
-	}
-	switch c.Params("form") {
-	case "svg":
-		c.Set(fiber.HeaderContentType, "image/svg+xml")
-		return c.Send(printing.SVG(m, printing.SVGOptions{ModuleMM: moduleMM, Quiet: quiet, Caption: caption}))
-	case "png":
-		b, err := printing.PNG(m, printing.PNGOptions{Scale: printing.PNGScale(m, quiet, size), Quiet: quiet, ModuleMM: moduleMM})
-		if err != nil {
-			return err
-		}
-		c.Set(fiber.HeaderContentType, "image/png")
-		return c.Send(b)
-	case "txt":
-		c.Set(fiber.HeaderContentType, "text/plain; charset=utf-8")
-		text := printing.Plain(m, false)
-		if caption != "" {
-			text += caption + "\n"
-		}
-		return c.SendString(text)
-	}
-	return fiber.ErrNotFound
+	return a.qr(c, who, a.label(v, &linking.Merchant{}, ""), v.Token.Grouped())
 }
 
 type attachBody struct {

@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"placard/linking"
+	"placard/printing"
 )
 
 type newLine struct {
@@ -398,7 +399,7 @@ func (a *api) requestQR(c *fiber.Ctx, who linking.Caller) error {
 	if n.Request.Origin != linking.MadeByRequest {
 		return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "This payment request has no page of its own; its code shows it."}
 	}
-	return a.qr(c, a.svc.PageURL(n.Request.ID), n.Request.Content.Reference)
+	return a.qr(c, who, printing.Label{Payload: a.svc.PageURL(n.Request.ID), Place: n.Request.Content.Reference}, n.Request.Content.Reference)
 }
 
 func (a *api) listExceptions(c *fiber.Ctx, who linking.Caller) error {

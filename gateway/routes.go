@@ -36,11 +36,20 @@ func (a *api) routes() []apiRoute {
 	return []apiRoute{
 		do("POST", "/v1/codes", managers, a.makeCode),
 		get("/v1/codes", readers, a.listCodes),
+		do("POST", "/v1/codes/batches", managers, a.makeBatch),
+		get("/v1/codes/batches", readers, a.listBatches),
+		get("/v1/codes/batches/:batch", readers, a.getBatch),
+		get("/v1/codes/batches/:batch/rows", readers, a.batchRows),
+		do("POST", "/v1/codes/batches/:batch/mark", managers, a.markBatch),
 		get("/v1/codes/:code", readers, a.getCode),
 		do("PATCH", "/v1/codes/:code", managers, a.patchCode),
 		do("POST", "/v1/codes/:code/replace", managers, a.replaceCode),
 		get("/v1/codes/:code/history", readers, a.codeHistory),
 		get("/v1/codes/:code/qr.:form", readers, a.codeQR),
+		{method: fiber.MethodPost, path: "/v1/print/sheets", roles: managers, reads: a.printSheets},
+		{method: fiber.MethodPost, path: "/v1/print/proofs", roles: managers, reads: a.proveSheets},
+		get("/v1/print/proofs/:sha256", readers, a.getProof),
+		get("/v1/print/stocks", readers, a.listStocks),
 		do("PUT", "/v1/codes/:code/link", tills, a.attach),
 		do("DELETE", "/v1/codes/:code/link", tills, a.detach),
 		get("/v1/codes/:code/link", readers, a.shown),
@@ -79,6 +88,12 @@ func (s *Server) mount(a *api) {
 	s.app.Get("/version", a.version)
 	s.app.Get("/assets/:file", a.assets.serve)
 
+	s.largeBody("POST", "/v1/codes/batches", rowsBody, rowsRead)
+	s.largeBody("POST", "/v1/codes/batches/*/mark", rowsBody, rowsRead)
+	s.longAnswer("/v1/codes/batches/", rowsTime)
+	s.longAnswer("/v1/print/", printTime)
+	s.largeBody("POST", "/v1/print/sheets", printBody, rowsRead)
+	s.largeBody("POST", "/v1/print/proofs", printBody, rowsRead)
 	for _, r := range a.routes() {
 		s.app.Add(r.method, r.path, a.handler(r))
 	}
@@ -102,6 +117,7 @@ func (s *Server) mount(a *api) {
 
 	// Staff.
 	s.app.Get("/till/:code", a.till)
+	s.app.Get("/print", a.printPage)
 	if a.demo != nil {
 		s.app.Get("/demo", a.demoPage)
 	}

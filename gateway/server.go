@@ -217,8 +217,9 @@ func (s *Server) guarded(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	}
 }
 
-// largeBody lets one route, whose path has no parameters, take more than
-// bodyLimit, and gives the sender more time for it. Call it before Serve.
+// largeBody lets one route take more than bodyLimit, and gives the sender more time
+// for it. In its path a * may stand for the parameter before the last part. Call it
+// before Serve.
 func (s *Server) largeBody(method, path string, limit int, readTime time.Duration) {
 	s.large[method+" "+path] = largeBody{limit, readTime}
 }
@@ -239,7 +240,12 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) (c fasthttp.RequestCo
 	}
 	if n := h.ContentLength(); n > bodyLimit || n == -1 {
 		path, _, _ := strings.Cut(string(h.RequestURI()), "?")
-		if large, ok := s.large[string(h.Method())+" "+path]; ok {
+		large, ok := s.large[string(h.Method())+" "+path]
+		if last := strings.LastIndexByte(path, '/'); !ok && last > 0 {
+			before := strings.LastIndexByte(path[:last], '/')
+			large, ok = s.large[string(h.Method())+" "+path[:before+1]+"*"+path[last:]]
+		}
+		if ok {
 			c.MaxRequestBodySize, c.ReadTimeout = large.limit, large.readTime
 		}
 	}

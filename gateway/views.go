@@ -460,6 +460,18 @@ type eventView struct {
 	Late        bool               `json:"late,omitempty"`
 	DisplacedBy *linking.RequestID `json:"displaced_by,omitempty"`
 	Tender      *tenderView        `json:"may_take_other_tender,omitempty"`
+	Batch       *eventBatchView    `json:"batch,omitempty"`
+	By          *string            `json:"by,omitempty"` // who did it to a batch
+}
+
+// eventBatchView is what was done to a batch or a range of its serials.
+type eventBatchView struct {
+	ID     linking.BatchID     `json:"id"`
+	Codes  int                 `json:"codes"`
+	From   uint64              `json:"from"`
+	To     uint64              `json:"to"`
+	Status *linking.CodeStatus `json:"status"`
+	Stock  *linking.Stock      `json:"stock"`
 }
 
 func viewEvent(e *linking.Event) eventView {
@@ -494,6 +506,13 @@ func viewEvent(e *linking.Event) eventView {
 	if e.Tender != nil {
 		t := viewTender(*e.Tender)
 		v.Tender = &t
+	}
+	if b := e.Batch; b != nil {
+		v.Batch = &eventBatchView{b.ID, b.Codes, b.From + 1, b.To + 1, orNull(b.Status), orNull(b.Stock)}
+		if b.To == 0 { // all of it
+			v.Batch.To = uint64(b.Codes)
+		}
+		v.By = orNull(e.By)
 	}
 	return v
 }
