@@ -143,8 +143,7 @@ func rowsOfCSV(raw []byte) ([]batchRow, error) {
 			return rows, nil
 		}
 		if err != nil {
-			line, _ := r.FieldPos(0)
-			return nil, malformed(fmt.Sprintf("The CSV is not well-formed after row %d, at line %d: each line needs %d fields, and quotes go in pairs.", len(rows), line, len(head)))
+			return nil, malformed(fmt.Sprintf("The CSV is not well-formed after row %d: each line needs %d fields, and quotes go in pairs.", len(rows), len(head)))
 		}
 		if len(rows) == linking.MaxBatch {
 			return nil, invalidFields([]linking.FieldError{{Field: "rows", Code: "too_many", Message: fmt.Sprintf("must be at most %d", linking.MaxBatch)}})
@@ -468,18 +467,16 @@ func (a *api) markBatch(c *fiber.Ctx, who linking.Caller) (any, error) {
 		*batchView
 		Marked int `json:"marked"`
 	}
-	codes := 0
-	shown := func(b *linking.Batch) *answer {
-		return &answer{status: http.StatusOK, body: marked{viewBatch(b), codes}}
+	shown := func(b *linking.MarkedBatch) *answer {
+		return &answer{status: http.StatusOK, body: marked{viewBatch(b.Batch), b.Codes}}
 	}
 	if who.Once != nil {
-		who.Once.Render = func(v any) linking.Reply { return shown(v.(*linking.Batch)).reply() }
+		who.Once.Render = func(v any) linking.Reply { return shown(v.(*linking.MarkedBatch)).reply() }
 	}
-	b, n, err := a.svc.MarkBatch(c.UserContext(), who, m)
+	b, err := a.svc.MarkBatch(c.UserContext(), who, m)
 	if err != nil || who.Once != nil && who.Once.Reply != nil {
 		return nil, err
 	}
-	codes = n
 	return shown(b), nil
 }
 

@@ -380,6 +380,9 @@ func (a *api) printSheets(c *fiber.Ctx, who linking.Caller) error {
 	c.Set("Placard-Sheets", strconv.Itoa(len(job.sheets)))
 	c.Set("Placard-Codes", strconv.Itoa(len(job.codes)))
 	c.Set("Placard-Skipped", strconv.Itoa(len(job.skipped)))
+	if in.Batch != "" {
+		c.Set("Placard-Serials", job.serials())
+	}
 	c.Set("Placard-Module-MM", strconv.FormatFloat(job.sheets[0].ModuleMM(), 'f', 3, 64))
 	if left := job.sheets[0].LeftOut(); left != nil {
 		c.Set("Placard-Left-Out", strings.Join(left, ", "))
@@ -389,6 +392,20 @@ func (a *api) printSheets(c *fiber.Ctx, who linking.Caller) error {
 	}
 	c.Set(fiber.HeaderContentType, mediaType)
 	return c.Send(out)
+}
+
+// serials are those that were printed, as runs: 1-16,18-240.
+func (p *printed) serials() string {
+	var runs []string
+	for i := 0; i < len(p.codes); {
+		k := i
+		for k+1 < len(p.codes) && p.codes[k+1].Serial.No == p.codes[k].Serial.No+1 {
+			k++
+		}
+		runs = append(runs, fmt.Sprintf("%d-%d", p.codes[i].Serial.No+1, p.codes[k].Serial.No+1))
+		i = k + 1
+	}
+	return strings.Join(runs, ",")
 }
 
 func (p *printed) bytes(format string) ([]byte, string, error) {
@@ -427,7 +444,7 @@ func (a *api) markPrinted(ctx context.Context, who linking.Caller, in *printJob,
 		for _, v := range job.codes {
 			m.Ranges = append(m.Ranges, linking.SerialRange{From: v.Serial.No, To: v.Serial.No})
 		}
-		_, _, err := a.svc.MarkBatch(ctx, who, m)
+		_, err := a.svc.MarkBatch(ctx, who, m)
 		return err
 	}
 	stock := linking.StockPrinted

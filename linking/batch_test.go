@@ -282,10 +282,10 @@ func TestALostBox(t *testing.T) {
 	_, err := s.svc.PatchCode(s.ctx, s.owner, list[130].Token, linking.CodePatch{Status: &void})
 	must(t, err)
 
-	_, n, err := s.svc.MarkBatch(s.ctx, s.owner, linking.MarkBatch{Batch: b.ID, Status: linking.CodeLost, Ranges: []linking.SerialRange{{From: 100, To: 199}}})
+	marked, err := s.svc.MarkBatch(s.ctx, s.owner, linking.MarkBatch{Batch: b.ID, Status: linking.CodeLost, Ranges: []linking.SerialRange{{From: 100, To: 199}}})
 	must(t, err)
-	if n != 100 {
-		t.Errorf("%d codes marked", n)
+	if marked.Codes != 100 {
+		t.Errorf("%d codes marked", marked.Codes)
 	}
 	for i, v := range list {
 		want := linking.Valueless
@@ -328,7 +328,7 @@ func TestALostBox(t *testing.T) {
 	if got := resolution(t, s.svc, list[152].Token); got != linking.Superseded || newer.Token == list[152].Token {
 		t.Errorf("replaced, it resolves as %s", got)
 	}
-	_, _, err = s.svc.MarkBatch(s.ctx, s.owner, linking.MarkBatch{Batch: b.ID, Status: linking.CodeActive})
+	_, err = s.svc.MarkBatch(s.ctx, s.owner, linking.MarkBatch{Batch: b.ID, Status: linking.CodeActive})
 	must(t, err)
 	for i, want := range map[int]linking.Resolution{110: linking.Valueless, 120: linking.Valueless, 130: linking.OutOfUse, 152: linking.Superseded, 199: linking.Valueless} {
 		if got := resolution(t, s.svc, list[i].Token); got != want {
@@ -372,7 +372,7 @@ func TestMarksAreAList(t *testing.T) {
 		if n%9 == 0 { // one code alone, as a return file names it
 			m.Ranges, m.Listed, to = nil, []linking.Token{list[from].Token}, from
 		}
-		_, _, err := s.svc.MarkBatch(s.ctx, s.owner, m)
+		_, err := s.svc.MarkBatch(s.ctx, s.owner, m)
 		must(t, err)
 		for i := from; i <= to; i++ {
 			if m.Status != "" {
@@ -424,7 +424,7 @@ func TestMarksAreRefused(t *testing.T) {
 		"another's":    {Status: linking.CodeLost, Listed: []linking.Token{s.codes(other)[0].Token}},
 	} {
 		m.Batch = b.ID
-		if _, _, err := s.svc.MarkBatch(s.ctx, s.owner, m); !linking.IsKind(err, linking.Invalid) {
+		if _, err := s.svc.MarkBatch(s.ctx, s.owner, m); !linking.IsKind(err, linking.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -448,7 +448,7 @@ func TestMarksAreRefused(t *testing.T) {
 	if _, err := s.svc.MakeBatch(s.ctx, bound, linking.NewBatch{Kind: linking.Bill, Count: 1}); !linking.IsKind(err, linking.Forbidden) {
 		t.Errorf("a key of one code makes others: %v", err)
 	}
-	if _, _, err := s.svc.MarkBatch(s.ctx, bound, linking.MarkBatch{Batch: b.ID, Status: linking.CodeLost}); !linking.IsKind(err, linking.NotFound) {
+	if _, err := s.svc.MarkBatch(s.ctx, bound, linking.MarkBatch{Batch: b.ID, Status: linking.CodeLost}); !linking.IsKind(err, linking.NotFound) {
 		t.Errorf("a key of one code loses all others: %v", err)
 	}
 }

@@ -141,26 +141,34 @@ type MarkBatch struct {
 	Listed []Token       // besides Ranges: single codes of the batch
 }
 
+// MarkedBatch is a batch of which Codes codes were marked.
+type MarkedBatch struct {
+	*Batch
+	Codes int
+}
+
 // MarkBatch says of a batch, or of ranges of it, where the codes are as things of
 // paper, or that they are void, lost or retired: a box of 5,000 is one call. It also
 // reaches codes that are bound: they resolve as the mark says from the moment this
 // returns, and what they show is detached and cancelled soon after, at the bank too.
-func (s *Service) MarkBatch(ctx context.Context, c Caller, m MarkBatch) (b *Batch, marked int, err error) {
+func (s *Service) MarkBatch(ctx context.Context, c Caller, m MarkBatch) (done *MarkedBatch, err error) {
 	switch {
 	case m.Stock == "" && m.Status == "":
-		return nil, 0, invalid("stock", "required", "Either stock or status has to be given.")
+		return nil, invalid("stock", "required", "Either stock or status has to be given.")
 	case m.Stock != "" && !has(stocks, m.Stock):
-		return nil, 0, invalid("stock", "one_of", "The stock state is made, printed or delivered.")
+		return nil, invalid("stock", "one_of", "The stock state is made, printed or delivered.")
 	case m.Status != "" && (!has(codeStatuses, m.Status) || m.Status == CodeReplaced):
-		return nil, 0, invalid("status", "one_of", "The status is active, void, lost or retired.")
+		return nil, invalid("status", "one_of", "The status is active, void, lost or retired.")
 	}
-	if b, err = s.Batch(ctx, c, m.Batch); err != nil {
-		return nil, 0, err
+	b, err := s.Batch(ctx, c, m.Batch)
+	if err != nil {
+		return nil, err
 	}
 	ranges, err := s.rangesOf(ctx, b, &m)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
+	marked := 0
 	for _, r := range ranges {
 		marked += int(r.To - r.From + 1)
 	}
@@ -190,9 +198,10 @@ func (s *Service) MarkBatch(ctx context.Context, c Caller, m MarkBatch) (b *Batc
 		t.emit(Event{Type: CodeChanged, Outlet: b.Outlet, Batch: &EventBatch{
 			ID: b.ID, Codes: marked, From: ranges[0].From, To: ranges[len(ranges)-1].To, Status: m.Status, Stock: m.Stock,
 		}}, nil)
-		return t.onceDone(b)
+		done = &MarkedBatch{b, marked}
+		return t.onceDone(done)
 	})
-	return b, marked, err
+	return done, err
 }
 
 // rangesOf puts what is to be marked in order, without overlaps.

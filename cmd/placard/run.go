@@ -34,6 +34,9 @@ type program struct {
 	Bank      bankCommand      `cmd:"" help:"Run the bank simulator alone."`
 	Merchants merchantsCommand `cmd:"" help:"Make and list merchants."`
 	Keys      keysCommand      `cmd:"" help:"Make, list and revoke API keys."`
+	Codes     codesCommand     `cmd:"" help:"Make codes by the batch, list them, and keep the stock book."`
+	Print     printCommand     `cmd:"" help:"Print codes, each read back before it is."`
+	Doctor    doctorCommand    `cmd:"" help:"Look at the configuration, the store, the clock and the public address, and say what to do."`
 	Accept    acceptCommand    `cmd:"" name:"accept-rollback" help:"Go on with what the store shows, after a failover lost commits or a copy was restored."`
 	Bench     benchCommand     `cmd:"" help:"Measure scans and attaches side by side with bare counterparts."`
 	BenchLoad benchLoadCommand `cmd:"" hidden:""`
