@@ -273,7 +273,7 @@ func (d *demo) furnish(ctx context.Context, secret string) error {
 // bills prints three bills, and values one of them.
 func (d *demo) bills(ctx context.Context, who linking.Caller) error {
 	svc := d.stack.service
-	batch, err := svc.MakeBatch(ctx, who, linking.NewBatch{Kind: linking.Bill, Count: 3, Label: d.rail.bills})
+	batch, err := svc.MakeBatch(ctx, who, linking.NewBatch{Kind: linking.Bill, Count: 3, Label: d.rail.bills, ResolvedBy: linking.ByGateway})
 	if err != nil {
 		return err
 	}
