@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/base64"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -31,13 +32,9 @@ var scriptsOnly = newPagePolicy(nil)
 // of pairings with their names.
 func (a *api) tillScript(l *language) map[string]any {
 	names := a.payerWords.named(l.tag, nil)
-	type picture struct {
-		URL  string `json:"url"`
-		Name string `json:"name"`
-	}
-	pictures := map[string]picture{}
+	pictures := map[string][2]string{}
 	for i, id := range linking.Pictures {
-		pictures[id] = picture{a.pictures[i], names.pictures[i]}
+		pictures[id] = [2]string{strings.TrimPrefix(a.pictures[i], assetRoot+"pictures-"), names.pictures[i]}
 	}
 	return map[string]any{"locale": l.tag, "words": l.words, "pictures": pictures}
 }

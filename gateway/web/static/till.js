@@ -249,6 +249,10 @@
     const r = request, sum = r.amount === null ? "" : money(r.amount, r.currency);
     if (r.status === "paid") return paid(r);
     $("paid").hidden = true;
+    if (r.displaced_by && r.status === "cancelled") { // another program of this till has gone on
+      keep({ request: r.displaced_by, steps: {} });
+      return void setTimeout(sync);
+    }
     if (r.status === "expired" || r.status === "cancelled") return ended(r, sum);
     if (r.status === "review") return over(t("review"), sum, r.reference, t("review_text"), false, false);
 
@@ -272,8 +276,9 @@
     const [number, picture] = (r.pairing || "").split(" ");
     $("pair").hidden = !picture;
     if (picture) {
-      $("picture").src = words.pictures[picture].url;
-      $("pairing").textContent = number + " " + words.pictures[picture].name;
+      const [file, name] = words.pictures[picture];
+      $("picture").src = "/assets/pictures-" + file;
+      $("pairing").textContent = number + " " + name;
     }
     const seen = { shown: !!r.code, bank: r.status === "processing", ...kept.steps };
     if (seen.paying || seen.bank) seen.scanned = seen.opened = seen.paying = true;
