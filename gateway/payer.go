@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"io/fs"
+	"slices"
 	"strconv"
 	"time"
 
@@ -160,9 +161,9 @@ type payerParts struct {
 	Promise, Phone                 bool
 }
 
-// parts says each resolution to a payer: what happened, whether money was taken, and
+// describe says each resolution to a payer: what happened, whether money was taken, and
 // what to do.
-func (k *payerKey) describe(offers []*language) any {
+func (k payerKey) describe(offers []*language) any {
 	has := func(p parts) bool { return k.parts&p != 0 }
 	say := func(key string, fill ...string) string { return k.lang.say(key, fill...) }
 	d := &payerParts{
@@ -219,16 +220,27 @@ func (a *api) payerPage(c *fiber.Ctx, v *payerView, status int) error {
 	if v.lang == nil {
 		v.lang = a.payerWords.languageOf(c, v.Merchant.Languages)
 	}
-	v.base = basePath(v.View)
-	key := v.key(a.payerWords)
-	sh, err := a.payerShapes.get(a.pages, key, func() any { return key.describe(a.payerWords.offers(v.Merchant)) })
+	page, err := a.appendPage(nil, v)
 	if err != nil {
 		return err
 	}
 	setPageHeaders(c, a.payPolicy(v.View))
 	c.Status(status)
-	c.Context().Response.SetBodyRaw(sh.append(make([]byte, 0, sh.size+1024), v))
+	c.Context().Response.SetBodyRaw(page)
 	return nil
+}
+
+// appendPage writes the page of a view.
+func (a *api) appendPage(b []byte, v *payerView) (page []byte, err error) {
+	v.base = basePath(v.View)
+	key := v.key(a.payerWords)
+	sh := a.payerShapes.get(key)
+	if sh == nil {
+		if sh, err = a.payerShapes.make(a.pages, key, key.describe(a.payerWords.offers(v.Merchant))); err != nil {
+			return nil, err
+		}
+	}
+	return sh.append(slices.Grow(b, sh.size+1024), v), nil
 }
 
 // payPolicy lets the pay click's answer lead to the bank, and nowhere else.

@@ -47,16 +47,17 @@ const (
 // mark is what a template writes where a value goes.
 func mark(name string) string { return markBegins + name + markEnds }
 
-// get returns the shape of a key. data is what its template is run with.
-func (s *shapes[K, V]) get(t *template.Template, key K, data func() any) (*shape[V], error) {
+// get returns the shape of a key; nil if it has not been made.
+func (s *shapes[K, V]) get(key K) *shape[V] {
 	s.mu.RLock()
-	sh := s.made[key]
-	s.mu.RUnlock()
-	if sh != nil {
-		return sh, nil
-	}
+	defer s.mu.RUnlock()
+	return s.made[key]
+}
+
+// make makes the shape of a key. data is what its template is run with.
+func (s *shapes[K, V]) make(t *template.Template, key K, data any) (*shape[V], error) {
 	var b bytes.Buffer
-	if err := t.ExecuteTemplate(&b, s.name, data()); err != nil {
+	if err := t.ExecuteTemplate(&b, s.name, data); err != nil {
 		return nil, err
 	}
 	sh, err := s.cut(b.String())

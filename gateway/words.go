@@ -17,8 +17,8 @@ import (
 
 // language is one catalogue of words: every text that a page shows, and how money and
 // days are written. The forms of numbers and dates are those of the Unicode Common
-// Locale Data Repository for de, es, en-GB, fr and pt; a browser's Intl agrees with them,
-// which a test holds against one another.
+// Locale Data Repository for de, en, es, fr and pt, and of pt-PT for euros. Till scripts
+// have them from the browser, and the two agree.
 type language struct {
 	tag       string // BCP 47, as in the name of the catalogue's file
 	words     map[string]string
@@ -131,7 +131,7 @@ func (l *language) appendMoney(b []byte, m linking.Money) []byte {
 		}
 		name, after, _ := strings.Cut(rest, "}")
 		if name == "amount" {
-			b = l.appendDecimal(b, m.Currency.Decimal(m.Amount))
+			b = l.appendGrouped(b, m.Currency.Decimal(m.Amount), string(m.Currency))
 		} else {
 			b = append(b, symbol...)
 		}
@@ -144,13 +144,26 @@ func (l *language) money(m linking.Money) string { return string(l.appendMoney(n
 
 // appendDecimal writes a number of digits and a point with the language's marks.
 func (l *language) appendDecimal(b []byte, number string) []byte {
+	return l.appendGrouped(b, number, "")
+}
+
+// appendGrouped is appendDecimal for an amount: Portugal groups its euros otherwise than
+// Brazil its reais.
+func (l *language) appendGrouped(b []byte, number, currency string) []byte {
+	group, from := l.words["group"], l.groupFrom
+	if own, ok := l.words["group_"+currency]; ok {
+		group = own
+		if n, err := strconv.Atoi(l.words["group_from_"+currency]); err == nil {
+			from = n
+		}
+	}
 	whole, fraction, point := strings.Cut(number, ".")
 	if sign, ok := strings.CutPrefix(whole, "-"); ok {
 		b, whole = append(b, '-'), sign
 	}
 	for i := range len(whole) {
-		if i > 0 && len(whole) >= l.groupFrom && (len(whole)-i)%3 == 0 {
-			b = append(b, l.words["group"]...)
+		if i > 0 && len(whole) >= from && (len(whole)-i)%3 == 0 {
+			b = append(b, group...)
 		}
 		b = append(b, whole[i])
 	}
