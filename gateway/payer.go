@@ -69,6 +69,7 @@ type payerView struct {
 	base    string
 	payload string // the code to copy, once pay was pressed
 	notice  string // key of what went wrong
+	back    bool   // the bank led here: the page stays where it is for who comes from there
 	told    bool   // a promise was just left
 	wrong   bool   // a wrong word was just given
 }
@@ -271,7 +272,11 @@ func (a *api) payerFills() map[string]func(b []byte, v *payerView) []byte {
 		return func(b []byte, v *payerView) []byte { return appendEscaped(b, of(v)) }
 	}
 	self := func(b []byte, v *payerView) []byte {
-		return append(append(append(b, v.base...), "?s="...), v.Sealed...)
+		b = append(b, v.base...)
+		if v.back {
+			b = append(b, "/back"...)
+		}
+		return append(append(b, "?s="...), v.Sealed...)
 	}
 	return map[string]fill{
 		"merchant":   text(func(v *payerView) string { return v.Merchant.Name }),
@@ -286,7 +291,11 @@ func (a *api) payerFills() map[string]func(b []byte, v *payerView) []byte {
 		"self":       self,
 		"bank":       text(func(v *payerView) string { return v.Seen.Request.PayOrigin }),
 		"events": func(b []byte, v *payerView) []byte {
-			return append(append(append(b, v.base...), "/events?s="...), v.Sealed...)
+			b = append(append(append(b, v.base...), "/events?s="...), v.Sealed...)
+			if v.back {
+				b = append(b, "&amp;back=true"...)
+			}
+			return b
 		},
 		"state": appendState,
 		"now":   func(b []byte, v *payerView) []byte { return v.At.UTC().AppendFormat(b, time.RFC3339) },

@@ -455,7 +455,7 @@ func (a *api) ownPage(c *fiber.Ctx, back bool) error {
 		return err
 	}
 	if wantsPage(c) {
-		return a.payerPage(c, &payerView{View: v}, http.StatusOK)
+		return a.payerPage(c, &payerView{View: v, back: back}, http.StatusOK)
 	}
 	return sendScan(c, v)
 }

@@ -344,6 +344,7 @@ func (b *bench) gateway(name string, st store) error {
 			"\r\nContent-Type: application/json\r\nAccept: application/json\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body))
 	}
 	b.http("swap over HTTP, "+name, "the bare commit script", at, b.Tills, 200, true, swaps)
+	b.flips(name, at, s.service, k.Caller())
 	return nil
 }
 
