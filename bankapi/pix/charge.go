@@ -50,9 +50,19 @@ func (b *Bank) read(body []byte, ref linking.BankRef) (charge, error) {
 	return h, nil
 }
 
-// charge asks for a charge. One that is done has its payments: where the bank leaves
-// them out, they are asked for.
+// charge asks for a charge, and refuses to believe in an open one that has no way to
+// pay it.
 func (b *Bank) charge(ctx context.Context, ref linking.BankRef) (charge, error) {
+	h, err := b.look(ctx, ref)
+	if err == nil && h.noWay != nil {
+		_, err = understood(h, h.noWay)
+	}
+	return h, err
+}
+
+// look asks for a charge. One that is done has its payments: where the bank leaves
+// them out, they are asked for.
+func (b *Bank) look(ctx context.Context, ref linking.BankRef) (charge, error) {
 	if err := goodRef(ref); err != nil {
 		return charge{}, err
 	}
@@ -99,7 +109,7 @@ func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, err
 	if first := b.sent.add(a.ID); first && a.Revision == 1 && a.Tag == "" {
 		return b.create(ctx, a)
 	}
-	held, err := b.charge(ctx, a.BankRef)
+	held, err := b.look(ctx, a.BankRef)
 	switch {
 	case classOf(err) == linking.BankAbsent:
 		return b.create(ctx, a)
@@ -107,7 +117,8 @@ func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, err
 		return linking.BankState{}, unsent(err)
 	}
 	same := held.revision == a.Revision && held.state.Money == a.Money
-	here := a.location == 0 || held.location == 0 || held.location == a.location
+	// Where somebody took it from its location, it is put there once more.
+	here := held.noWay == nil && (a.location == 0 || held.location == 0 || held.location == a.location)
 	switch {
 	case held.status != statusActive && same:
 		return held.state, nil
@@ -128,6 +139,9 @@ func (b *Bank) Put(ctx context.Context, ask linking.Ask) (linking.BankState, err
 	}
 	if same {
 		doc = chargeDoc{Calendar: doc.Calendar, Loc: doc.Loc}
+		if b.endsRight(held, a) {
+			doc.Calendar = calendarDoc{} // and no other revision for a second more or less
+		}
 	}
 	if here {
 		doc.Loc = nil
@@ -195,7 +209,7 @@ func (b *Bank) write(ctx context.Context, method string, a asked, doc chargeDoc)
 	case a.location != 0 && h.location != 0 && h.location != a.location:
 		return linking.BankState{}, bankapi.Unreadable("wrong_location", "The bank shows the charge at another location.", nil)
 	}
-	return h.state, nil
+	return understood(h.state, h.noWay)
 }
 
 // explain finds out why a charge was refused, from facts: the texts of refusals

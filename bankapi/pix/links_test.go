@@ -216,6 +216,27 @@ func TestACodeShowsOneChargeAfterAnother(t *testing.T) {
 	c.shows(l, next.ID)
 }
 
+// Where somebody else takes a charge from the code's location, asking for it once more
+// puts it back, and changes nothing else.
+func TestAChargeThatWasTakenAwayIsPutBack(t *testing.T) {
+	c := newCounter(t, simulator.Pix{})
+	l := c.link(linking.Immediate)
+	a := ask(&l)
+	c.put(a)
+	if err := c.bank.Unlink(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.bank.Get(t.Context(), a.BankRef)
+	refusal(t, err, linking.BankUnknown, "no_way")
+	if s := c.put(a); s.Way.Payload != l.Payload || s.Money != a.Money {
+		t.Fatalf("%+v", s)
+	}
+	c.shows(l, a.ID)
+	if _, doc := c.scan(l.Payload, ""); doc["revisao"] != 0.0 {
+		t.Fatalf("it became another revision: %v", doc)
+	}
+}
+
 // At the bank, unlinking is not cancelling: who has fetched the charge can pay it.
 func TestUnlinkingCancelsNothing(t *testing.T) {
 	c := newCounter(t, simulator.Pix{})

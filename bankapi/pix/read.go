@@ -88,6 +88,7 @@ type charge struct {
 	seconds  int64
 	revision int   // ours, as we had it written there; 1 if it is not there
 	location int64 // 0: none, or not told
+	noWay    error // why an open charge cannot be paid: it has no location, or one that is not to be trusted
 }
 
 // chargeOf reads an answer about the charge that ref names. The time it ends is told
@@ -155,14 +156,13 @@ func (c *config) chargeOf(body []byte, ref linking.BankRef) (h charge, err error
 		return h, err
 	}
 	if s.Status == linking.BankOpen { // elsewhere nobody is sent there
-		if d.Loc != nil && d.Loc.TxID != "" && d.Loc.TxID != d.TxID {
-			return h, bankapi.Fault("wrong_location") // it shows another charge
-		}
 		payload, err := c.payload(d.address())
-		if err != nil {
-			return h, err
+		if d.Loc != nil && d.Loc.TxID != "" && d.Loc.TxID != d.TxID {
+			err = bankapi.Fault("wrong_location") // it shows another charge
 		}
-		s.Way = linking.Way{Kind: linking.EMV, Payload: payload}
+		if h.noWay = err; err == nil {
+			s.Way = linking.Way{Kind: linking.EMV, Payload: payload}
+		}
 	}
 	return h, nil
 }

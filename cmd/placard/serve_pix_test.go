@@ -1,0 +1,93 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// mint makes a certificate with its key, signed by another or, with nil, by itself.
+func mint(t *testing.T, name string, by *tls.Certificate) (pair tls.Certificate, cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
+	about := &x509.Certificate{SerialNumber: n, Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	parent, signer := about, any(private)
+	if by == nil {
+		about.IsCA, about.BasicConstraintsValid, about.KeyUsage, about.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
+	} else {
+		parent, signer = by.Leaf, by.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, about, parent, private.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private, Leaf: leaf},
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})
+}
+
+// A merchant connects himself to a bank that knows clients by their certificates alone,
+// and sells; a code of the other rail stands beside it.
+func TestServeByPixOverMutualTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	authority, caPEM, _ := mint(t, "authority", nil)
+	_, bankPEM, bankKey := mint(t, "bank", &authority)
+	ours, ourPEM, ourKey := mint(t, "shop", &authority)
+	for name, data := range map[string][]byte{"ca.pem": caPEM, "bank.pem": bankPEM, "bank.key": bankKey} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := launch(t, hooks{}, "bank", "--json", "--listen", "127.0.0.1:0", "--tls", filepath.Join(dir, "bank.pem")+","+filepath.Join(dir, "bank.key"), "--client-ca", filepath.Join(dir, "ca.pem"))
+	var said struct{ URL string }
+	if err := json.Unmarshal([]byte(run.until(`(?m)^(\{.*\})$`)[1]), &said); err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(caPEM)
+	bank := &client{t: t, base: said.URL, web: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}}}
+	sum := sha256.Sum256(ours.Certificate[0])
+	bank.call("POST", "/sim/accounts", m{"id": "shop", "name": "Loja", "pix": m{"client_id": "shop", "certificate": hex.EncodeToString(sum[:])}}).is(200)
+
+	h := newHouse(t, houseOptions{bare: true, currency: "BRL"})
+	till := h.shop.till
+	settings := m{"url": said.URL + "/pix/shop/v2", "token_url": said.URL + "/pix/shop/oauth/token", "token_auth": "certificate", "client_id": "shop", "chave": "loja@pix.example",
+		"merchant_name": "Loja", "merchant_city": "Recife", "ca_pem": string(caPEM), "callback_auth": "secret"}
+	till.call("PUT", "/v1/bank-connections/pix", m{"settings": settings, "secrets": m{"cert_pem": "none", "key_pem": "none", "callback_secret": "0123456789abcdef0123456789abcdef"}}).refused(422, "invalid_request", "secrets.cert_pem pem")
+	till.call("PUT", "/v1/bank-connections/pix", m{"settings": settings, "secrets": m{"cert_pem": string(ourPEM), "key_pem": string(ourKey),
+		"callback_secret": "0123456789abcdef0123456789abcdef"}}).is(200)
+	till.call("POST", "/v1/bank-connections/pix/check", nil).is(200).says("ok", true, "steps.0.step", "reach", "steps.4.step", "callbacks")
+
+	code := till.call("POST", "/v1/codes", m{"kind": "counter", "label": "Pix", "rail": "pix"}).is(201).says("resolved_by", "bank")
+	link := till.link(code.str("token"), m{"amount": 2550, "reference": "R-1"}).is(200)
+	link.says("request.status", "active", "request.bank.rail", "pix")
+	bank.call("POST", "/sim/pay", m{"brcode": code.str("payload")}).is(200)
+	till.awaitStatus(link.str("request.id"), "paid")
+	if code := run.stop(); code != done {
+		t.Errorf("the bank ended with %d: %s", code, run.notes.String())
+	}
+}
