@@ -210,6 +210,17 @@ func TestACertificateIsReadAgainWhenItsFilesChange(t *testing.T) {
 		}
 		server.CloseClientConnections()
 	}
+	// The token was bound to the old one: it is not tried twice.
+	refused := 0
+	calls, _ := sim.Calls("")
+	for _, c := range calls {
+		if c.Status == http.StatusUnauthorized {
+			refused++
+		}
+	}
+	if refused > 1 {
+		t.Errorf("the old certificate's token was tried %d times", refused)
+	}
 	// Files that cannot be read leave the old pair, and Check says so.
 	if err := os.Chmod(keyFile, 0o644); err != nil {
 		t.Fatal(err)

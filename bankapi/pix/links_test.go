@@ -381,6 +381,88 @@ func TestALooseBankFreesTheLocationOfWhatIsOver(t *testing.T) {
 	c.shows(l, next.ID)
 }
 
+// An answer can be well formed, about the right charge, and still be somebody else's
+// money or another bargain.
+func TestWhatWasNotAskedForIsNotBelieved(t *testing.T) {
+	const other = "01J8ZZZZZZZZZZZZZZZZZZZZZZ"
+	for code, alter := range map[string]func(doc map[string]any){
+		"wrong_key":      set("chave", neighbourKey),
+		"alterable":      in("valor", set("modalidadeAlteracao", 1)),
+		"wrong_location": in("loc", set("txid", other)),
+		"bad_revision":   set("revisao", -1),
+		"wrong_id":       inPix(set("txid", other)),
+		"bad_payment":    inPix(set("endToEndId", "../../etc")),
+		"bad_refund":     inPix(set("devolucoes", "tudo")),
+		"bad_time":       in("calendario", set("expiracao", 0)),
+	} {
+		t.Run(code, func(t *testing.T) {
+			sim := newSimulator(t, simulator.Options{})
+			lying := false
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !lying {
+					sim.ServeHTTP(w, r)
+					return
+				}
+				rec := httptest.NewRecorder()
+				sim.ServeHTTP(rec, r)
+				var doc map[string]any
+				if err := json.Unmarshal(rec.Body.Bytes(), &doc); err != nil {
+					t.Error(err)
+				}
+				alter(doc)
+				json.NewEncoder(w).Encode(doc)
+			}))
+			defer server.Close()
+			bank := open(t, setup(server.URL, nil), nil, 8*time.Second)
+			a := ask(nil)
+			if _, err := bank.Put(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains("wrong_id bad_payment bad_refund", code) {
+				sim.Pay(simulator.Pay{RequestID: string(a.ID)})
+			}
+			lying = true
+			_, err := bank.Get(t.Context(), a.BankRef)
+			refusal(t, err, linking.BankUnknown, code)
+		})
+	}
+}
+
+// A charge never stays payable at the bank for longer than our pages say: one whose end
+// lies elsewhere, because the bank took its time or somebody moved it, is put right.
+func TestAnEndThatIsNotOursIsPutRight(t *testing.T) {
+	r := newRaw(t, simulator.Pix{})
+	bank := open(t, setup(r.url, nil), nil, 8*time.Second)
+	a := ask(nil)
+	if _, err := bank.Put(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	for _, seconds := range []string{"3600", "60"} {
+		r.good(200, "PATCH", "/cob/"+string(a.ID), `{"calendario":{"expiracao":`+seconds+`}}`)
+		s, err := bank.Put(t.Context(), a)
+		if err != nil || s.ExpiresAt.After(a.ExpiresAt) || a.ExpiresAt.Sub(s.ExpiresAt) > 5*time.Second {
+			t.Fatalf("after %s seconds it ends at %v, %v; asked for %v", seconds, s.ExpiresAt, err, a.ExpiresAt)
+		}
+	}
+}
+
+// A bank that says yes to an unlink, and shows the charge all the same, has not done it.
+func TestAnUnlinkThatWasNotDoneIsNotBelieved(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/token") {
+			io.WriteString(w, `{"access_token":"t"}`)
+			return
+		}
+		io.WriteString(w, `{"id":7,"location":"pix.example.com/qr/1","tipoCob":"cob","criacao":"2026-11-21T06:00:00Z","txid":"`+txid1+`"}`)
+	}))
+	defer server.Close()
+	bank := open(t, setup(server.URL, nil), nil, 8*time.Second)
+	l := linking.BankLink{ID: "7", Charge: linking.Immediate}
+	refusal(t, bank.Unlink(t.Context(), l), linking.BankUnknown, "still_linked")
+	_, err := bank.LinkShows(t.Context(), l) // and that charge is none of ours
+	refusal(t, err, linking.BankUnknown, "foreign_charge")
+}
+
 // Two calls for one charge, of which the second says something else, are a slip of
 // the caller's that must not change what a payer sees.
 func TestASecondFirstRevisionIsLookedAtBeforeItIsSent(t *testing.T) {
