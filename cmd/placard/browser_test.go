@@ -47,10 +47,11 @@ var shutChromium = func() {}
 
 // tab is a browser's tab as somebody holds it.
 type tab struct {
-	t   testing.TB
-	ctx context.Context
-	mu  sync.Mutex
-	bad []string // what a script threw, what the page's policy stopped, which dialogs opened
+	t    testing.TB
+	ctx  context.Context
+	dumb bool // its pages run no scripts, and no timers of anybody
+	mu   sync.Mutex
+	bad  []string // what a script threw, what the page's policy stopped, which dialogs opened
 }
 
 // tabOptions say whose tab it is. The zero value is an English phone.
@@ -88,7 +89,7 @@ func openTab(t testing.TB, o tabOptions) *tab {
 	}
 	ctx, cancel := chromedp.NewContext(parent, how...)
 	t.Cleanup(cancel)
-	b := &tab{t: t, ctx: ctx}
+	b := &tab{t: t, ctx: ctx, dumb: o.noScript}
 	if err := chromedp.Listen(ctx, b.hear); err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +247,16 @@ const named = `(name) => {
 func (b *tab) click(name string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		at, err := evals[[]float64](b, fmt.Sprintf(`(() => { const e = (%s)(%s); if (!e) return []; e.scrollIntoView({block: "center", behavior: "instant"}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()`, named, quoted(name)))
+		at, err := evals[[]float64](b, fmt.Sprintf(`(async () => {
+			const e = (%s)(%s);
+			if (!e) return [];
+			e.scrollIntoView({block: "center", behavior: "instant"});
+			const middle = () => { const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; };
+			const before = middle();
+			if (!%v) await new Promise((r) => setTimeout(r, 60)); // whoever clicks looks first; what moves is not clicked
+			const at = middle(), hit = document.elementFromPoint(...at);
+			return at[0] === before[0] && at[1] === before[1] && hit && (e.contains(hit) || hit.contains(e)) ? at : [];
+		})()`, named, quoted(name), b.dumb))
 		if err == nil && len(at) == 2 {
 			ctx, cancel := context.WithTimeout(b.ctx, patience)
 			err := chromedp.Do(ctx, chromedp.MouseClickXY(at[0], at[1]))

@@ -222,7 +222,7 @@ func TestReceipts(t *testing.T) {
 			t.Errorf("%q is not in the page\n%s", want, page)
 		}
 	}
-	phone.get(mine+"?format=pdf&lang=fr").is(200)
+	phone.get(mine + "?format=pdf&lang=fr").is(200)
 	till.call("POST", "/v1/requests/"+request+"/refunds", m{"amount": 300}).is(201)
 	eventually(t, "the receipt says what went back", func() bool {
 		return strings.Contains(string(phone.get(mine, "Accept", "text/plain").Body), "€3.00 went back")

@@ -106,9 +106,10 @@
     }
   }
 
-  let syncing = false;
+  let syncing = false, more = false;
   async function sync() {
-    if (!opened || syncing || kept.owed) return;
+    if (!opened || kept.owed) return;
+    if (syncing) { more = true; return; } // what is being answered may be older than what calls for this
     syncing = true;
     try {
       if (kept.request) {
@@ -121,6 +122,7 @@
       }
     } catch (e) { /* the banner says it */ }
     syncing = false;
+    if (more) { more = false; sync(); }
   }
 
   // ---- what happens, as it happens
@@ -249,6 +251,8 @@
     const r = request, sum = r.amount === null ? "" : money(r.amount, r.currency);
     if (r.status === "paid") return paid(r);
     $("paid").hidden = true;
+    // Whoever types what comes instead is not interrupted, but for an end.
+    if (!$("replacing").hidden && !$("sale").hidden && !FINAL.includes(r.status) && r.status !== "review") return;
     if (r.displaced_by && r.status === "cancelled") { // another program of this till has gone on
       keep({ request: r.displaced_by, steps: {} });
       return void setTimeout(sync);
