@@ -28,6 +28,7 @@ func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 		"shards": func() any { return new(shardsRecord) }, "store": func() any { return new(storeRecord) },
 		"event": func() any { return new(Event) }, "reading": func() any { return new(Reading) }, "held": func() any { return new(heldRecord) },
 		"bills": func() any { return new(billsRecord) }, "past": func() any { return new(pastRecord) }, "agent": func() any { return new(agentRecord) },
+		"promise": func() any { return new(PromiseRecord) },
 	}
 	const dir = "testdata/records"
 	if *addGolden {
@@ -164,5 +165,9 @@ func goldenCodes() map[string]*Code {
 	bank.ResolvedBy, bank.Charge, bank.Status, bank.ReplacedBy = ByBankPayload, DueDate, CodeReplaced, "7Q000ZZZZZZZZZZZZZZZ"
 	bank.BankLink = &BankLink{ID: "42", Payload: "00020101021226"}
 	bank.Shows, bank.ShowsUnknown, bank.Free = "7Q0123456789ABCDEFGHJKMNPQ", true, true
-	return map[string]*Code{"unused": &base, "in-use": &inUse, "bank": &bank}
+	withLines, face := inUse, *inUse.Shown
+	face.Lines = []Line{{"Coffee", "2", 300, "23"}, {"Café ✓", "0.5", 1, "0"}}
+	face.VATExtra, face.WordShut = true, true
+	withLines.Shown = &face
+	return map[string]*Code{"unused": &base, "in-use": &inUse, "bank": &bank, "with-lines": &withLines}
 }
