@@ -90,6 +90,7 @@ func TestRefusalsBeforeAnythingIsServed(t *testing.T) {
 		{"a slip in a token", []string{"keys", "add", "0123456789ABCD", "--code", "0123456789ABCDEFGHJK", "--store", bolt}, misuse, "slip"},
 		{"a listen address without a port", []string{"demo", "--walk", "--listen", "127.0.0.1"}, misuse, "HOST:PORT"},
 		{"a rail that is none", []string{"demo", "--rail", "swift"}, misuse, "--rail"},
+		{"banks' certificates without TLS", serve("--callback-ca", "ca.pem"), misuse, "--tls"},
 		{"a bank's clients without TLS", []string{"bank", "--client-ca", "ca.pem", "--listen", "127.0.0.1:0"}, misuse, "--tls"},
 		{"a bank's certificate without a key", []string{"bank", "--tls", "cert.pem", "--listen", "127.0.0.1:0"}, misuse, "CERT,KEY"},
 		{"a bank's secret that is none", []string{"bank", "--secret", "hush", "--listen", "127.0.0.1:0"}, misuse, "whsec_"},

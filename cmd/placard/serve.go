@@ -23,6 +23,7 @@ type serveCommand struct {
 	Listen         string        `help:"Address to listen on." default:":8080"`
 	PublicURL      string        `help:"Where payers reach the gateway: https://HOST. It is printed in every code." placeholder:"URL" required:""`
 	CallbackURL    string        `help:"Where banks reach the gateway, if not at the public URL." placeholder:"URL"`
+	CallbackCA     string        `help:"With --tls, and a --callback-url that has a host name of its own: the authorities, in PEM, of certificates by which banks show that a callback is theirs." placeholder:"FILE"`
 	TLS            string        `help:"CERT,KEY: files in PEM, read again when they change; or auto: by ACME." placeholder:"CERT,KEY|auto"`
 	ACMECache      string        `help:"Folder for certificates got by ACME." default:"./acme" placeholder:"DIR"`
 	ACMEEmail      string        `help:"Where the certificate authority writes to." placeholder:"ADDRESS"`
@@ -49,6 +50,9 @@ func (c *serveCommand) Run(e *env) (err error) {
 		return err
 	}
 	config, err := c.tlsConfig(log)
+	if err == nil {
+		config, err = c.askBanks(config)
+	}
 	if err != nil {
 		return err
 	}
@@ -131,7 +135,7 @@ func (c *serveCommand) tlsConfig(log *slog.Logger) (*tls.Config, error) {
 			return nil, usageError("--tls auto needs a --public-url that begins with https://")
 		}
 		m := &autocert.Manager{
-			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.ACMECache), HostPolicy: autocert.HostWhitelist(u.Hostname()), Email: c.ACMEEmail,
+			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(c.ACMECache), HostPolicy: autocert.HostWhitelist(c.hosts(u)...), Email: c.ACMEEmail,
 		}
 		if c.ACMEDirectory != "" {
 			m.Client = &acme.Client{DirectoryURL: c.ACMEDirectory}

@@ -11,13 +11,17 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"placard/linking"
 )
 
 // mint makes a certificate with its key, signed by another or, with nil, by itself.
@@ -29,7 +33,7 @@ func mint(t *testing.T, name string, by *tls.Certificate) (pair tls.Certificate,
 	}
 	n, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
 	about := &x509.Certificate{SerialNumber: n, Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 	parent, signer := about, any(private)
 	if by == nil {
 		about.IsCA, about.BasicConstraintsValid, about.KeyUsage, about.ExtKeyUsage = true, true, x509.KeyUsageCertSign, nil
@@ -89,5 +93,74 @@ func TestServeByPixOverMutualTLS(t *testing.T) {
 	till.awaitStatus(link.str("request.id"), "paid")
 	if code := run.stop(); code != done {
 		t.Errorf("the bank ended with %d: %s", code, run.notes.String())
+	}
+}
+
+// A bank's callback is known by its certificate, where the callbacks' host asks for
+// one; the host that is printed in codes asks nobody.
+func TestCallbacksByTheBanksCertificate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	authority, caPEM, _ := mint(t, "authority", nil)
+	_, ownPEM, ownKey := mint(t, "gateway", &authority)
+	theirs, _, _ := mint(t, "bank", &authority)
+	another, _, _ := mint(t, "another customer of the authority", &authority)
+	for name, data := range map[string][]byte{"ca.pem": caPEM, "own.pem": ownPEM, "own.key": ownKey} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := []string{"--store", "bolt:" + filepath.Join(fastDir(t), "placard.db")}
+	var made struct {
+		Merchant linking.MerchantID `json:"merchant_id"`
+	}
+	if err := json.Unmarshal([]byte(performs(t, append([]string{"merchants", "add", "Loja", "--currency", "BRL", "--json"}, store...)...)), &made); err != nil {
+		t.Fatal(err)
+	}
+	flags := storeFlags{Store: store[1], NewStore: true}
+	svc, _, shut, err := flags.office(&env{ctx: t.Context()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(theirs.Certificate[0])
+	c, err := svc.ConnectBank(t.Context(), made.Merchant, "pix", map[string]string{"url": "https://127.0.0.1:1", "token_url": "https://127.0.0.1:1", "client_id": "c", "chave": "k",
+		"merchant_name": "Loja", "merchant_city": "Recife", "callback_auth": "certificate", "callback_certificates": hex.EncodeToString(sum[:])}, map[string]string{"client_secret": "s"})
+	if err := errors.Join(err, shut()); err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	_, port, _ := net.SplitHostPort(address)
+	g := launch(t, hooks{}, append([]string{"serve", "--listen", address, "--public-url", "https://" + address, "--callback-url", "https://localhost:" + port,
+		"--tls", filepath.Join(dir, "own.pem") + "," + filepath.Join(dir, "own.key"), "--callback-ca", filepath.Join(dir, "ca.pem")}, store...)...)
+	g.until("listens on")
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(caPEM)
+	for _, one := range []struct {
+		who    string
+		host   string
+		shows  []tls.Certificate
+		status int
+	}{
+		{"the bank", "localhost:" + port, []tls.Certificate{theirs}, 204},
+		{"nobody", "localhost:" + port, nil, 401},
+		{"somebody else with a certificate", "localhost:" + port, []tls.Certificate{another}, 401},
+		{"the bank, where payers come", address, []tls.Certificate{theirs}, 401},
+	} {
+		asked := false
+		config := &tls.Config{RootCAs: trusted, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked = true
+			if one.shows == nil {
+				return &tls.Certificate{}, nil
+			}
+			return &one.shows[0], nil
+		}}
+		from := &client{t: t, base: "https://" + one.host, web: &http.Client{Transport: &http.Transport{TLSClientConfig: config}}}
+		r := from.call("POST", "/callbacks/pix/"+string(c.ID)+"/pix", `{"pix":[]}`)
+		if r.Status != one.status || asked != strings.HasPrefix(one.host, "localhost") {
+			t.Errorf("%s is answered %d, want %d: %s (asked for a certificate: %v)", one.who, r.Status, one.status, r.Body, asked)
+		}
+	}
+	if code := g.stop(); code != done {
+		t.Errorf("it ended with %d: %s", code, g.notes.String())
 	}
 }
