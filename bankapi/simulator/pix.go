@@ -324,8 +324,11 @@ func (pw *pixWire) refused(w http.ResponseWriter, err error) {
 	e, ok := errors.AsType[*pixError](err)
 	if !ok {
 		e = pixFail("ErroInternoDoServidor")
-		if codeOf(err) == "full" {
+		switch codeOf(err) {
+		case "full":
 			e = pixFail("ServicoIndisponivel")
+		case "not_found": // ended so long ago that the bank has forgotten it
+			e = pixFail("NaoEncontrado")
 		}
 	}
 	out := *e

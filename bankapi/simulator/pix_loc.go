@@ -219,7 +219,7 @@ func (pw *pixWire) scanned(location string) (string, error) {
 		return "", refuse("not_found", "The code's location shows nothing.")
 	}
 	s, err := pw.s.ledger.get(l.acc, l.shows.txid)
-	if err != nil || s.status != linking.BankOpen {
+	if err != nil || s.status != linking.BankOpen || !pw.s.ledger.time().Before(s.expiresAt) {
 		return "", refuse("not_found", "The code's location shows nothing that can be paid.")
 	}
 	return s.bankID, nil

@@ -59,8 +59,11 @@ func TestDemoByPix(t *testing.T) {
 	phone.scan(counter.Token, "").is(200).says("resolution", "payable", "request.amount", 1010, "request.currency", "BRL")
 	till.call("POST", "/v1/requests/"+first+"/cancel", nil).is(200)
 	shows(printed, 404, "")
-	second := till.attach(counter.Token, 555)
+	// A sale in place of another: the bank shows one or the other, and the first is gone.
+	displaced := till.attach(counter.Token, 333)
+	second := till.call("PUT", "/v1/codes/"+counter.Token+"/link", m{"request": m{"amount": 555}, "replace": true}).is(200).str("request.id")
 	shows(printed, 200, "5.55")
+	bank.get("/sim/requests/"+displaced).is(200).says("status", "closed")
 	bank.call("POST", "/sim/pay", m{"brcode": counter.Payload}).is(200)
 	till.awaitStatus(second, "paid")
 	shows(printed, 404, "")
