@@ -27,6 +27,7 @@ prove-suite: ## plant faults in the stores; each must be found
 
 prove: vet unit prove-suite ## the long, hostile version
 	CI=1 PLACARD_PROVE=1 $(GO) test -race -timeout 4h ./cmd/placard ./bankapi/...
+	CI=1 PLACARD_PROVE=1 $(GO) test -timeout 4h -v -run 'Thousand|Share' ./printing
 	CI=1 $(GO) test -timeout 4h ./linking -run TestWorld -world.seeds 20000 -world.steps 300
 
 bench: ## measure scans and attaches
