@@ -201,7 +201,7 @@ func writeWhole(name string, write func(io.Writer) error) (err error) {
 		}
 	}()
 	if err = write(f); err == nil {
-		err = f.Sync()
+		err = errors.Join(f.Chmod(0o644), f.Sync()) // others print it
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
