@@ -2,11 +2,16 @@ package linking
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
+	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +21,10 @@ var addGolden = flag.Bool("golden.add", false, "write the records that testdata/
 
 // TestRecordsOfEveryReleaseAreRead: testdata/records holds what releases wrote, one file
 // for each kind of record and each release that changed it. Files are added, never
-// changed: what stands in stores out there does not change either.
+// changed: what stands in stores out there does not change either. Beside the bytes
+// stands what they mean, because two fields of one type whose numbers changed places
+// are written back to the same bytes, a total as what was paid. Those lines name the
+// fields as Go does, and follow a field that gets another name there.
 func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 	kinds := map[string]func() any{
 		"request": func() any { return new(Request) }, "link": func() any { return new(Link) }, "sale": func() any { return new(Sale) },
@@ -78,6 +86,16 @@ func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 			}
 			if again, err := encodeRecord(v, nil); err != nil || !bytes.Equal(again, data) {
 				t.Errorf("something is lost when it is written again: %v\n%x\n%x", err, data, again)
+			}
+			meaning := strings.TrimSuffix(file, ".hex") + ".txt"
+			got := strings.Join(leaves(nil, "", reflect.ValueOf(v).Elem()), "\n") + "\n"
+			if _, err := os.Stat(meaning); *addGolden && errors.Is(err, fs.ErrNotExist) {
+				if err := os.WriteFile(meaning, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want, err := os.ReadFile(meaning); err != nil || string(want) != got {
+				t.Errorf("%v; it reads\n%s\nand meant\n%s", err, got, want)
 			}
 			if want := goldenCodes()[strings.TrimPrefix(kind, "code-")]; strings.HasPrefix(kind, "code-") && !reflect.DeepEqual(v, want) {
 				t.Errorf("it reads\n%+v\nand was written as\n%+v", v, want)
@@ -148,6 +166,42 @@ func fill(v reflect.Value, n *int) {
 			}
 		}
 	}
+}
+
+// leaves adds one line for each value within v that is not zero: a field that came
+// later has no line in an older record.
+func leaves(lines []string, path string, v reflect.Value) []string {
+	if !v.IsValid() || v.IsZero() {
+		return lines
+	}
+	if at, ok := v.Interface().(time.Time); ok {
+		return append(lines, path+" = "+at.UTC().Format(time.RFC3339Nano))
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return leaves(lines, path, v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() {
+				lines = leaves(lines, strings.TrimPrefix(path+"."+f.Name, "."), v.Field(i))
+			}
+		}
+		return lines
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return append(lines, fmt.Sprintf("%s = %x", path, v.Interface()))
+		}
+		for i := range v.Len() {
+			lines = leaves(lines, fmt.Sprintf("%s[%d]", path, i), v.Index(i))
+		}
+		return lines
+	case reflect.Map:
+		for _, k := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)) }) {
+			lines = leaves(lines, fmt.Sprintf("%s[%v]", path, k), v.MapIndex(k))
+		}
+		return lines
+	}
+	return append(lines, fmt.Sprintf("%s = %#v", path, v))
 }
 
 const goldenToken = Token("7Q0001234567890ABCDE")
