@@ -6,17 +6,10 @@ import (
 	"placard/linking"
 )
 
-// What a rail may need of a callback beside its headers and body, the gateway puts
-// into the header map under names that no header can have, so that nobody outside
-// can set them.
+// What the gateway adds to a callback's headers.
 const (
-	// CallbackTarget is the path and query the callback came to.
-	CallbackTarget = ":path"
-
-	// CallbackCertificate is the SHA-256 of the sender's TLS certificate, in small hex
-	// digits. It is there only if the gateway's own listener has verified the
-	// certificate; what a proxy says of one is an ordinary header.
-	CallbackCertificate = ":client-certificate"
+	CallbackTarget      = linking.CallbackTarget
+	CallbackCertificate = linking.CallbackCertificate
 )
 
 // Register tells the bank of a connection where its callbacks go, where the bank is

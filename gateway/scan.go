@@ -3,8 +3,6 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -505,18 +503,7 @@ func (a *api) callback(c *fiber.Ctx) error {
 	if len(c.Request().Header.Peek(fiber.HeaderContentEncoding)) > 0 {
 		return httpFailures[http.StatusUnsupportedMediaType]
 	}
-	header := http.Header{}
-	for k, v := range c.Request().Header.All() {
-		header.Add(string(k), string(v))
-	}
-	// Where it came to, under a name that no header can have: some banks' callbacks show
-	// by a secret in their address that they are theirs.
-	header[":path"] = []string{strings.Clone(c.OriginalURL())}
-	if t := c.Context().TLSConnectionState(); t != nil && len(t.VerifiedChains) > 0 { // by others the certificate they show
-		sum := sha256.Sum256(t.PeerCertificates[0].Raw)
-		header[":client-certificate"] = []string{hex.EncodeToString(sum[:])}
-	}
-	if err := a.svc.Callback(c.UserContext(), strings.ToLower(c.Params("rail")), id, header, bytes.Clone(c.BodyRaw())); err != nil {
+	if err := a.svc.Callback(c.UserContext(), strings.ToLower(c.Params("rail")), id, callbackHeader(c), bytes.Clone(c.BodyRaw())); err != nil {
 		return err
 	}
 	c.Status(http.StatusNoContent)

@@ -94,7 +94,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	listener net.Listener
-	stopped  bool
+
+	callbackListener net.Listener // see ServeCallbacks
+	stopped          bool
 }
 
 type largeBody struct {
@@ -205,6 +207,10 @@ func (s *Server) guarded(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			s.refuse(ctx, &httpFailure{http.StatusBadRequest, "malformed", "This is not a well-formed HTTP request: " + fault + "."})
 			return
 		}
+		if strayed(ctx) {
+			s.refuse(ctx, httpFailures[http.StatusNotFound])
+			return
+		}
 		if !knownMethod(ctx.Method()) {
 			s.refuse(ctx, httpFailures[http.StatusNotImplemented])
 			return
@@ -281,9 +287,12 @@ func (s *Server) Stop(ctx context.Context) error {
 		return nil
 	}
 	s.stopped = true
-	ln := s.listener
+	ln, banks := s.listener, s.callbackListener
 	close(s.leaving)
 	s.mu.Unlock()
+	if banks != nil {
+		defer banks.Close() // if ServeCallbacks had not come so far as to hand it over
+	}
 	if ln == nil {
 		return nil
 	}

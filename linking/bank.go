@@ -93,6 +93,18 @@ type Bank interface {
 	Unlink(ctx context.Context, link BankLink) error
 }
 
+// What a rail may need of a callback beside its headers and body stands in the header
+// map under names that no header can have, so that nobody outside can set them.
+const (
+	// CallbackTarget is the path and query the callback came to.
+	CallbackTarget = ":path"
+
+	// CallbackCertificate is the SHA-256 of the sender's TLS certificate, in small hex
+	// digits. It is there only if the gateway's own listener has verified the
+	// certificate; what a proxy says of one is an ordinary header.
+	CallbackCertificate = ":client-certificate"
+)
+
 // Charge is the kind of bank request a code or request uses.
 type Charge string
 

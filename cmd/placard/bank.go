@@ -17,6 +17,9 @@ import (
 	"placard/bankapi/simulator"
 )
 
+// jpmPath is where the simulated J.P. Morgan of an account is.
+const jpmPath = "/jpm/ACCOUNT/receivables/request-to-pay/v1"
+
 type bankCommand struct {
 	Listen    string `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8081"`
 	PublicURL string `help:"Where payers reach the bank's app, if not at the address it listens on." placeholder:"URL"`
@@ -53,9 +56,10 @@ func (c *bankCommand) Run(e *env) error {
 	defer bank.Close()
 	if c.JSON {
 		err = writeJSON(e.out, map[string]string{"url": public, "relay_url": public + "/relay/ACCOUNT",
-			"pix_url": public + "/pix/ACCOUNT/v2", "pix_token_url": public + "/pix/ACCOUNT/oauth/token", "secret": c.Secret})
+			"pix_url": public + "/pix/ACCOUNT/v2", "pix_token_url": public + "/pix/ACCOUNT/oauth/token",
+			"jpm_url": public + jpmPath, "jpm_token_url": public + "/jpm/ACCOUNT/oauth2/token", "secret": c.Secret})
 	} else {
-		_, err = fmt.Fprintf(e.out, "The simulated bank listens on %s\n\n  Relay wire   %s/relay/ACCOUNT, any account you like\n  API Pix      %s/pix/ACCOUNT/v2, tokens at %s/pix/ACCOUNT/oauth/token for the client id ACCOUNT\n  Secret       %s\n\nNo money moves here. Ctrl-C ends it.\n", ln.Addr(), public, public, public, c.Secret)
+		_, err = fmt.Fprintf(e.out, "The simulated bank listens on %s\n\n  Relay wire   %s/relay/ACCOUNT, any account you like\n  API Pix      %s/pix/ACCOUNT/v2, tokens at %s/pix/ACCOUNT/oauth/token for the client id ACCOUNT\n  J.P. Morgan  %s%s, tokens likewise at %s/jpm/ACCOUNT/oauth2/token\n  Secret       %s\n\nNo money moves here. Ctrl-C ends it.\n", ln.Addr(), public, public, public, public, jpmPath, public, c.Secret)
 	}
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 // callbacks are known by. Only who names the callbacks' own host is asked for one: at
 // the host that is printed in codes, a payer's browser would ask its owner.
 func (c *serveCommand) askBanks(config *tls.Config) (*tls.Config, error) {
-	if c.CallbackCA == "" {
+	if c.CallbackCA == "" || c.CallbackListen != "" {
 		return config, nil
 	}
 	if config == nil {
@@ -21,7 +21,7 @@ func (c *serveCommand) askBanks(config *tls.Config) (*tls.Config, error) {
 	public, perr := url.Parse(c.PublicURL)
 	callback, cerr := url.Parse(c.CallbackURL)
 	if perr != nil || cerr != nil || callback.Hostname() == "" || strings.EqualFold(callback.Hostname(), public.Hostname()) {
-		return nil, usageError("--callback-ca needs a --callback-url with a host name of its own: at the public one, payers would be asked for certificates")
+		return nil, usageError("--callback-ca needs --callback-listen, or a --callback-url with a host name of its own: at the public one, payers would be asked for certificates")
 	}
 	pem, err := os.ReadFile(c.CallbackCA)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"placard/bankapi"
+	"placard/bankapi/jpm"
 	"placard/bankapi/pix"
 	"placard/bankapi/relay"
 	"placard/bankapi/simulator"
@@ -29,7 +30,7 @@ type demoCommand struct {
 	Store  string `help:"Keep the records here instead of in a temporary folder: bolt:PATH or redis://…" placeholder:"STORE"`
 	Listen string `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
 	LAN    bool   `help:"Listen where a phone in the same network can reach it, and print that in the code." name:"lan"`
-	Rail   string `help:"Which bank API the shop speaks: relay or pix." enum:"relay,pix" default:"relay"`
+	Rail   string `help:"Which bank API the shop speaks: relay, pix or jpm." enum:"relay,pix,jpm" default:"relay"`
 	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end."`
 	JSON   bool   `help:"Say all addresses and keys as one line of JSON, instead of the greeting." name:"json"`
 	Log    bool   `help:"Show the log."`
@@ -82,10 +83,14 @@ type demoRail struct {
 
 	// open is how a payer gets at the bank by what the code shows; nil: by a pay click.
 	open func(d *demo, payload string) string
+
+	// copied is where a payload leads that the pay click gives the payer to copy; nil: it
+	// gives none.
+	copied func(payload string) string
 }
 
 // demoRails are the rails there are, by their names.
-var demoRails = map[string]demoRail{"relay": demoRelay, "pix": demoPix}
+var demoRails = map[string]demoRail{"relay": demoRelay, "pix": demoPix, "jpm": demoJPM}
 
 var demoRelay = demoRail{
 	shop:    linking.NewMerchant{Name: "Café Aurora", Currency: "EUR", TimeZone: "Europe/Lisbon", Contact: "at the counter, or hello@cafe.example"},
@@ -154,7 +159,7 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 	if err != nil {
 		return d, errors.Join(err, ln.Close(), st.Close())
 	}
-	rails := map[string]bankapi.Rail{"relay": relay.Rail{PlainHTTP: c.LAN}, "pix": pix.Rail{PlainHTTP: c.LAN}}
+	rails := map[string]bankapi.Rail{"relay": relay.Rail{PlainHTTP: c.LAN}, "pix": pix.Rail{PlainHTTP: c.LAN}, "jpm": jpm.Rail{PlainHTTP: c.LAN}}
 	d.stack, err = newStack(e.ctx, st, sealer, stackOptions{publicURL: d.facts.URL, rails: rails, hooks: e.hooks}, log)
 	if err != nil {
 		return d, errors.Join(err, ln.Close())

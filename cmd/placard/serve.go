@@ -23,7 +23,8 @@ type serveCommand struct {
 	Listen         string        `help:"Address to listen on." default:":8080"`
 	PublicURL      string        `help:"Where payers reach the gateway: https://HOST. It is printed in every code." placeholder:"URL" required:""`
 	CallbackURL    string        `help:"Where banks reach the gateway, if not at the public URL." placeholder:"URL"`
-	CallbackCA     string        `help:"With --tls, and a --callback-url that has a host name of its own: the authorities, in PEM, of certificates by which banks show that a callback is theirs." placeholder:"FILE"`
+	CallbackListen string        `help:"A second address to listen on, for banks alone, who have to show a certificate of --callback-ca there." placeholder:"ADDRESS"`
+	CallbackCA     string        `help:"The authorities, in PEM, of certificates by which banks show that a callback is theirs: at --callback-listen, or at a --callback-url that has a host name of its own." placeholder:"FILE"`
 	TLS            string        `help:"CERT,KEY: files in PEM, read again when they change; or auto: by ACME." placeholder:"CERT,KEY|auto"`
 	ACMECache      string        `help:"Folder for certificates got by ACME." default:"./acme" placeholder:"DIR"`
 	ACMEEmail      string        `help:"Where the certificate authority writes to." placeholder:"ADDRESS"`
@@ -56,6 +57,10 @@ func (c *serveCommand) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	callbackTLS, err := c.callbackTLS(config)
+	if err != nil {
+		return err
+	}
 	st, sealer, err := c.storeFlags.open(e.ctx, log)
 	if err != nil {
 		return err
@@ -73,10 +78,18 @@ func (c *serveCommand) Run(e *env) (err error) {
 	if err != nil {
 		return errors.Join(err, s.close(e.ctx))
 	}
+	callbacks, err := c.listenForBanks(callbackTLS)
+	if err != nil {
+		return errors.Join(err, ln.Close(), s.close(e.ctx))
+	}
 	for _, w := range st.Health(e.ctx).Warnings {
 		log.Warn("the store can lose what it has confirmed", "why", w)
 	}
 	s.start(ln, !e.hooks.noSweep)
+	if callbacks != nil {
+		s.startCallbacks(callbacks)
+		fmt.Fprintf(e.out, "placard listens for banks on %s\n", callbacks.Addr())
+	}
 	fmt.Fprintf(e.out, "placard %s listens on %s for %s\n", version, ln.Addr(), c.PublicURL)
 	select {
 	case err := <-s.served:

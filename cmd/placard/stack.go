@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"placard/bankapi"
+	"placard/bankapi/jpm"
 	"placard/bankapi/pix"
 	"placard/bankapi/relay"
 	"placard/gateway"
@@ -109,6 +110,7 @@ type stack struct {
 	leave   time.Duration
 
 	served    chan error
+	callbacks chan error // of the second listener; nil: there is none
 	stopSweep context.CancelFunc
 	swept     chan struct{}
 }
@@ -179,6 +181,12 @@ func (s *stack) start(ln net.Listener, sweep bool) {
 	go func() { s.served <- s.gateway.Serve(ln) }()
 }
 
+// startCallbacks serves banks, and them alone, on a listener of their own.
+func (s *stack) startCallbacks(ln net.Listener) {
+	s.callbacks = make(chan error, 1)
+	go func() { s.callbacks <- s.gateway.ServeCallbacks(ln) }()
+}
+
 // stop ends everything in order: the world is told, whoever waits is answered, open
 // requests are finished, background work ends, calls to banks are waited for, and the
 // store is closed last.
@@ -187,6 +195,9 @@ func (s *stack) stop(ctx context.Context) error {
 	err := s.gateway.Stop(ctx)
 	hurry.Stop()
 	err = errors.Join(err, <-s.served)
+	if s.callbacks != nil {
+		err = errors.Join(err, <-s.callbacks)
+	}
 	s.stopSweep()
 	<-s.swept
 	return errors.Join(err, s.close(ctx))
@@ -207,6 +218,7 @@ func (s *stack) close(ctx context.Context) error {
 type railFlags struct {
 	RelayHosts []string `help:"The only hosts at which relays may be. Set it where merchants enter connections themselves: otherwise they choose what the gateway calls." placeholder:"HOST"`
 	PixHosts   []string `help:"The only hosts at which banks that speak API Pix, and their token endpoints, may be." placeholder:"HOST"`
+	JPMHosts   []string `help:"The only hosts at which J.P. Morgan and its token endpoints may be." name:"jpm-hosts" placeholder:"HOST"`
 	CertDir    string   `help:"The only folder out of which a bank connection may name its certificate and key; without it, they are given as secrets." placeholder:"DIR"`
 }
 
@@ -215,6 +227,7 @@ func rails(f railFlags) map[string]bankapi.Rail {
 	return map[string]bankapi.Rail{
 		"relay": relay.Rail{Hosts: f.RelayHosts},
 		"pix":   pix.Rail{Hosts: f.PixHosts, CertDir: f.CertDir},
+		"jpm":   jpm.Rail{Hosts: f.JPMHosts, CertDir: f.CertDir},
 	}
 }
 

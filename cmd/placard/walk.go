@@ -439,6 +439,12 @@ func (w *walker) press(v walkScan) (string, error) {
 		}
 		return w.d.rail.open(w.d, way.Payload), nil
 	}
+	if w.d.rail.copied != nil {
+		if resp.StatusCode != http.StatusOK || way.Kind != "emv" {
+			return "", fmt.Errorf("the pay click answered %s, and not with a code to copy", resp.Status)
+		}
+		return w.d.rail.copied(way.Payload), nil
+	}
 	if resp.StatusCode != http.StatusSeeOther {
 		return "", fmt.Errorf("the pay click answered %s", resp.Status)
 	}
