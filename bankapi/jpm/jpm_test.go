@@ -8,13 +8,10 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
@@ -327,9 +324,3 @@ var lies = map[banktest.Lie]func(doc map[string]any){
 	banktest.OtherRefund: func(map[string]any) {}, banktest.OtherRefundAmount: func(map[string]any) {},
 	banktest.OtherRefundCurrency: func(map[string]any) {}, banktest.UnknownRefundStatus: func(map[string]any) {},
 }
-
-var (
-	_ = json.Number("")
-	_ = errors.New
-	_ = httptest.NewServer
-)
