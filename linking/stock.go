@@ -132,6 +132,9 @@ func (s *Service) resolver(ctx context.Context, c Caller, in *NewCode) (*Connect
 			in.ResolvedBy = ByBankPayload
 		}
 	}
+	if len(ab.Currencies) > 0 && !has(ab.Currencies, m.Currency) {
+		return nil, invalid("currency", "rail_currency", "The rail "+conn.Rail+" does not take "+string(m.Currency)+".")
+	}
 	if len(ab.Charges) > 0 && !has(ab.Charges, in.Charge) || len(ab.Charges) == 0 && in.Charge != Immediate {
 		return nil, invalid("charge", "rail_charge", "The rail "+conn.Rail+" has no "+string(in.Charge)+" charges.")
 	}

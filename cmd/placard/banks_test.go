@@ -56,7 +56,10 @@ func newBankWorld(t *testing.T, currency string) *bankWorld {
 	if err := os.WriteFile(file("banks.pem"), []byte(w.pem["callbacks"][0]+w.pem["stranger"][0]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := launch(t, hooks{}, "bank", "--listen", "127.0.0.1:0", "--tls", file("bank.pem")+","+file("bank.key"), "--json")
+	if err := os.WriteFile(file("clients.pem"), []byte(w.pem["shop"][0]+w.pem["stranger"][0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := launch(t, hooks{}, "bank", "--listen", "127.0.0.1:0", "--tls", file("bank.pem")+","+file("bank.key"), "--client-ca", file("clients.pem"), "--json")
 	w.bank = b.until(`"url":"(https://[^"]+)"`)[1]
 	store := "bolt:" + file("a.db")
 	var made struct {
@@ -69,7 +72,7 @@ func newBankWorld(t *testing.T, currency string) *bankWorld {
 	w.merchant, w.key = made.MerchantID, made.APIKey
 	g := launch(t, hooks{}, "serve", "--store", store, "--listen", "127.0.0.1:0", "--public-url", "https://pay.example",
 		"--callback-url", "https://banks.pay.example", "--tls", file("gateway.pem")+","+file("gateway.key"),
-		"--callback-listen", "127.0.0.1:0", "--callback-client-ca", file("banks.pem"), "--bank-hosts", strings.TrimPrefix(w.bank, "https://"))
+		"--callback-listen", "127.0.0.1:0", "--callback-client-ca", file("banks.pem"), "--jpm-hosts", strings.TrimPrefix(w.bank, "https://"))
 	w.gate = "https://" + g.until(`listens on (\S+) for`)[1]
 	w.banks = "https://" + g.until(`for banks on (\S+)`)[1]
 	w.notes = g.notes.String
