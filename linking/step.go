@@ -55,6 +55,10 @@ func (r *Request) step(now time.Time) (StepKind, time.Time) {
 		if b.LinkHeld {
 			return StepUnlink, b.NextAt
 		}
+	case Review:
+		if b.LinkHeld && b.State == BankPaid { // a person decides about the money; nobody can pay once more
+			return StepUnlink, b.NextAt
+		}
 	case Closing:
 		if b.Sent && b.State != BankPaid { // paid: it ends when the money went back
 			return StepClose, b.NextAt

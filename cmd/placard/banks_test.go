@@ -72,7 +72,7 @@ func newBankWorld(t *testing.T, currency string) *bankWorld {
 	w.merchant, w.key = made.MerchantID, made.APIKey
 	g := launch(t, hooks{}, "serve", "--store", store, "--listen", "127.0.0.1:0", "--public-url", "https://pay.example",
 		"--callback-url", "https://banks.pay.example", "--tls", file("gateway.pem")+","+file("gateway.key"),
-		"--callback-listen", "127.0.0.1:0", "--callback-client-ca", file("banks.pem"), "--jpm-hosts", strings.TrimPrefix(w.bank, "https://"))
+		"--callback-listen", "127.0.0.1:0", "--callback-ca", file("banks.pem"), "--jpm-hosts", strings.TrimPrefix(w.bank, "https://"))
 	w.gate = "https://" + g.until(`listens on (\S+) for`)[1]
 	w.banks = "https://" + g.until(`for banks on (\S+)`)[1]
 	w.notes = g.notes.String
@@ -363,12 +363,12 @@ func TestBankListenerFlags(t *testing.T) {
 		code int
 		says string
 	}{
-		"no authority":                        {[]string{"--callback-listen", "127.0.0.1:0"}, misuse, "go together"},
-		"no listener":                         {[]string{"--callback-client-ca", cert}, misuse, "go together"},
-		"no TLS":                              {[]string{"--callback-listen", "127.0.0.1:0", "--callback-client-ca", cert}, misuse, "--tls"},
-		"an authority that is no certificate": {[]string{"--tls", cert + "," + key, "--callback-listen", "127.0.0.1:0", "--callback-client-ca", key}, failed, "no certificate in PEM"},
-		"no such file":                        {[]string{"--tls", cert + "," + key, "--callback-listen", "127.0.0.1:0", "--callback-client-ca", cert + "x"}, failed, "cannot be read"},
-		"an address in use":                   {[]string{"--tls", cert + "," + key, "--callback-listen", taken.Addr().String(), "--callback-client-ca", cert}, failed, "address already in use"},
+		"no authority":                        {[]string{"--callback-listen", "127.0.0.1:0"}, misuse, "--callback-ca"},
+		"no listener":                         {[]string{"--callback-ca", cert}, misuse, "--tls"},
+		"no TLS":                              {[]string{"--callback-listen", "127.0.0.1:0", "--callback-ca", cert}, misuse, "--tls"},
+		"an authority that is no certificate": {[]string{"--tls", cert + "," + key, "--callback-listen", "127.0.0.1:0", "--callback-ca", key}, failed, "no certificate in PEM"},
+		"no such file":                        {[]string{"--tls", cert + "," + key, "--callback-listen", "127.0.0.1:0", "--callback-ca", cert + "x"}, failed, "cannot be read"},
+		"an address in use":                   {[]string{"--tls", cert + "," + key, "--callback-listen", taken.Addr().String(), "--callback-ca", cert}, failed, "address already in use"},
 	} {
 		if code, _, notes := perform(t, append(base[:len(base):len(base)], c.args...)...); code != c.code || !strings.Contains(notes, c.says) {
 			t.Errorf("%s: %d %s", name, code, notes)
