@@ -34,9 +34,16 @@ func (a *api) tillScript(l *language) map[string]any {
 	names := a.payerWords.named(l.tag, nil)
 	pictures := map[string][2]string{}
 	for i, id := range linking.Pictures {
-		pictures[id] = [2]string{strings.TrimPrefix(a.pictures[i], assetRoot+"pictures-"), names.pictures[i]}
+		pictures[id] = [2]string{strings.TrimSuffix(strings.TrimPrefix(a.pictures[i], assetRoot+"pictures-"), ".svg"), names.pictures[i]}
 	}
-	return map[string]any{"locale": l.tag, "words": l.words, "pictures": pictures}
+	script := string(a.assets.byName["till.js"].plain)
+	words := map[string]string{} // those that the script names, and those of statuses; the rest is in the page
+	for key, text := range l.words {
+		if strings.Contains(script, `"`+key+`"`) || strings.HasPrefix(key, "s_") || linking.Status(key).Known() {
+			words[key] = text
+		}
+	}
+	return map[string]any{"locale": l.tag, "words": words, "pictures": pictures}
 }
 
 // tillStep is something that happens to a sale, as the till shows it.

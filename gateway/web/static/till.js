@@ -281,7 +281,7 @@
     $("pair").hidden = !picture;
     if (picture) {
       const [file, name] = words.pictures[picture];
-      $("picture").src = "/assets/pictures-" + file;
+      $("picture").src = "/assets/pictures-" + file + ".svg";
       $("pairing").textContent = number + " " + name;
     }
     const seen = { shown: !!r.code, bank: r.status === "processing", ...kept.steps };
