@@ -141,6 +141,53 @@ func TestASaleWithoutJavaScript(t *testing.T) {
 	payer.wellBehaved()
 }
 
+// TestThePayersPageFollows without streams, over a lost network, and in another language.
+func TestThePayersPageFollows(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{bare: true})
+	till := h.shop.till
+	t.Run("by asking, where there are no streams", func(t *testing.T) {
+		code := till.makeCode("counter")
+		payer := openTab(t, tabOptions{})
+		tell(payer, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: "delete window.EventSource"})
+		payer.goTo(h.printed(code))
+		payer.shows("Waiting for the till")
+		till.attach(code, 1250)
+		payer.shows("€12.50")
+		payer.wellBehaved()
+	})
+	t.Run("once the network is back", func(t *testing.T) {
+		wire := newWire(t, strings.TrimPrefix(h.addresses[0], "http://"))
+		code := till.makeCode("counter")
+		request := till.attach(code, 1250)
+		payer := openTab(t, tabOptions{})
+		payer.goTo("http://" + wire.address + "/q/" + code)
+		payer.shows("€12.50")
+		wire.cut()
+		payer.shows("No connection.")
+		till.call("POST", "/v1/requests/"+request+"/cancel", m{}).is(200)
+		wire.mend()
+		payer.shows("This sale is closed")
+		payer.wellBehaved()
+	})
+	t.Run("in another language, the same scan", func(t *testing.T) {
+		code := till.makeCode("counter")
+		till.attach(code, 1250)
+		payer := openTab(t, tabOptions{language: "fr-CA,fr;q=0.9"})
+		payer.goTo(h.printed(code))
+		payer.shows("Payer 12,50\u00a0€")
+		scan := eval[string](payer, "location.search")
+		payer.click("Português")
+		payer.shows("Pagar 12,50\u00a0€")
+		if got := eval[string](payer, "location.search + document.documentElement.lang"); got != scan+"pt" {
+			t.Errorf("the scan %q became %q", scan, got)
+		}
+		payer.goTo(h.addresses[0] + "/q/" + code) // remembered
+		payer.shows("Pagar 12,50\u00a0€")
+		payer.wellBehaved()
+	})
+}
+
 // TestAnOldPageIsNotPayable goes back to a page of a sale that is over, in memory and out
 // of it.
 func TestAnOldPageIsNotPayable(t *testing.T) {
