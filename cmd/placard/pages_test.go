@@ -126,6 +126,8 @@ func TestASaleWithoutJavaScript(t *testing.T) {
 	h := newHouse(t, houseOptions{bare: true})
 	till := h.shop.till
 	code := till.makeCode("counter")
+	// The payer is back before the bank has told: the page he comes back to goes on.
+	h.bank.call("POST", "/sim/callbacks", m{"mode": "delay", "value": 3000}).is(200)
 	payer := openTab(t, tabOptions{noScript: true})
 	payer.goTo(h.printed(code))
 	payer.shows("Waiting for the till")
