@@ -2,6 +2,7 @@ package printing
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/draw"
@@ -84,6 +85,25 @@ func openPNG(t testing.TB, file string) *image.Gray {
 	return grey
 }
 
+// greymap is a picture as a file that costs nothing to write (netpbm, P5).
+func greymap(p image.Image) []byte {
+	r := p.Bounds()
+	b := fmt.Appendf(nil, "P5 %d %d 255\n", r.Dx(), r.Dy())
+	if g, ok := p.(*image.Gray); ok {
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			from := g.PixOffset(r.Min.X, y)
+			b = append(b, g.Pix[from:from+r.Dx()]...)
+		}
+		return b
+	}
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			b = append(b, color.GrayModel.Convert(p.At(x, y)).(color.Gray).Y)
+		}
+	}
+	return b
+}
+
 // zbarReads reads one code from each picture, in one run.
 func zbarReads(t testing.TB, pictures []image.Image) []string {
 	t.Helper()
@@ -92,15 +112,10 @@ func zbarReads(t testing.TB, pictures []image.Image) []string {
 	got := make([]string, len(pictures))
 	args := []string{"--nodbus", "-q", "--xml"}
 	for i, p := range pictures {
-		name := filepath.Join(dir, strconv.Itoa(i)+".png")
-		f, err := os.Create(name)
-		if err != nil {
+		name := filepath.Join(dir, strconv.Itoa(i)+".pgm")
+		if err := os.WriteFile(name, greymap(p), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := png.Encode(f, p); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
 		args = append(args, name)
 	}
 	out, err := exec.Command(zbar, args...).Output()
@@ -109,7 +124,7 @@ func zbarReads(t testing.TB, pictures []image.Image) []string {
 	}
 	for _, source := range strings.Split(string(out), "<source href='")[1:] {
 		name, rest, _ := strings.Cut(source, "'")
-		i, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".png"))
+		i, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".pgm"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,6 +133,18 @@ func zbarReads(t testing.TB, pictures []image.Image) []string {
 		}
 	}
 	return got
+}
+
+// proving reports whether time does not matter: the long, hostile version.
+func proving() bool { return os.Getenv("PLACARD_PROVE") == "1" }
+
+// finest is the resolution for what is drawn by others: their whole page at 600 dpi
+// takes them, and the race detector, long.
+func finest() DPI {
+	if proving() {
+		return DPI600
+	}
+	return DPI300
 }
 
 // Another program draws our PDF, and another reader reads every code off it. Whole
@@ -131,7 +158,7 @@ func TestOthersReadThePDF(t *testing.T) {
 		{Settings{Stock: stock(t, "L7165"), DPI: DPI203, Level: M}, brCodeLabel},
 		{Settings{Stock: stock(t, "tent-a4"), DPI: DPI300, Level: Q}, urlLabel},
 		{Settings{Stock: stock(t, "5163"), DPI: DPI300, Level: H, Logo: testLogo(), Ink: Colour{0, 40, 90}, Ground: Colour{250, 250, 240}}, urlLabel},
-		{Settings{Stock: stock(t, "card-a4"), DPI: DPI600, Level: M}, brCodeLabel},
+		{Settings{Stock: stock(t, "card-a4"), DPI: finest(), Level: M}, brCodeLabel},
 	} {
 		t.Run(tt.set.Stock.ID, func(t *testing.T) {
 			p := mustPress(t, tt.set)
@@ -144,6 +171,9 @@ func TestOthersReadThePDF(t *testing.T) {
 			var cuts []image.Image
 			var want []string
 			for i := range s.cells {
+				if i == 6 && !proving() {
+					break
+				}
 				c := &s.cells[i]
 				cuts = append(cuts, img.SubImage(c.box.Inset(2)))
 				want = append(want, c.label.Payload)

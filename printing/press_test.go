@@ -92,7 +92,10 @@ func TestTheLongestBRCode(t *testing.T) {
 // Every stock takes our URL and the longest BR Code at its usual printer, or says what
 // takes it; and what it says is true.
 func TestEveryStock(t *testing.T) {
-	seen := map[string]bool{}
+	seen, each := map[string]bool{}, 2
+	if proving() {
+		each = 100
+	}
 	for _, st := range Stocks {
 		if seen[strings.ToLower(st.ID)] {
 			t.Errorf("two stocks are %s", st.ID)
@@ -103,7 +106,7 @@ func TestEveryStock(t *testing.T) {
 				for _, level := range []Level{M, H} {
 					// As coarse as it may be for most of them, so that the test is short.
 					p := mustPress(t, Settings{Stock: st, Level: level, DPI: min(st.DPI, DPI300)})
-					list := labels(7, min(st.Labels(), 5), make)
+					list := labels(7, min(st.Labels(), each), make)
 					s, err := p.Sheet(list, 1, 1)
 					var no *Refusal
 					switch {
