@@ -483,6 +483,17 @@ func TestABatchAtTheBank(t *testing.T) {
 	if n := len(s.codes(half)); n != half.Making.Done || n == 0 || n == 150 {
 		t.Errorf("%d codes after %d were made", n, half.Making.Done)
 	}
+	whole := *half
+	whole.Making = nil
+	must(t, s.svc.BatchTokens(s.ctx, &whole, 149, func(_ uint64, id linking.Token) bool {
+		if got := resolution(t, s.svc, id); got != linking.NoSuchCode {
+			t.Errorf("a code that the bank has not made yet resolves as %s", got)
+		}
+		if _, err := s.svc.Code(s.ctx, s.owner, id); !linking.IsKind(err, linking.NotFound) {
+			t.Errorf("a code that the bank has not made yet: %v", err)
+		}
+		return true
+	}))
 	if half.Making.Orphans != 1 {
 		t.Errorf("%d orphans after one lost answer", half.Making.Orphans)
 	}
