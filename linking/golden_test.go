@@ -37,7 +37,7 @@ func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 		"event": func() any { return new(Event) }, "reading": func() any { return new(Reading) }, "held": func() any { return new(heldRecord) },
 		"bills": func() any { return new(billsRecord) }, "past": func() any { return new(pastRecord) }, "agent": func() any { return new(agentRecord) },
 		"promise": func() any { return new(PromiseRecord) },
-		"rows": func() any { return new(batchRows) }, "proof": func() any { return new(SheetProof) },
+		"rows":    func() any { return new(batchRows) }, "proof": func() any { return new(SheetProof) },
 	}
 	const dir = "testdata/records"
 	if *addGolden {
