@@ -297,9 +297,8 @@ func TestCurrenciesTheRailDoesNotTake(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, houseOptions{currency: "ISK", bare: true})
 	till := h.shop.till
-	code := till.makeCode("counter")
 	before := till.state()
-	till.link(code, m{"amount": 5}).refused(422, "invalid_request", "request.currency rail_currency")
+	till.call("POST", "/v1/codes", m{"kind": "counter"}).refused(422, "invalid_request", "currency rail_currency")
 	till.call("POST", "/v1/requests", m{"amount": 5}).refused(422, "invalid_request", "currency rail_currency")
 	if after := till.state(); after != before {
 		t.Errorf("something changed:\n%s\n%s", before, after)
