@@ -86,6 +86,8 @@ func (s *Server) mount(a *api) {
 	s.app.Get("/readyz", s.readyz)
 	s.app.Get("/metrics", s.metricsPage())
 	s.app.Get("/version", a.version)
+	s.app.Get("/openapi.yaml", a.openapi)
+	s.app.Get("/docs", a.docs)
 	s.app.Get("/assets/:file", a.assets.serve)
 
 	s.largeBody("POST", "/v1/codes/batches", rowsBody, rowsRead)

@@ -288,7 +288,7 @@ func (t *tx) value(r *Request, p Patch, action Action) error {
 			return err
 		}
 	}
-	r.ValueLater = later && c.Amount == 0
+	r.ValueLater = later && c.Amount == 0 && len(c.Lines) == 0
 	err = t.content(r, m, ab)
 	r.ValueLater = later
 	if err != nil {

@@ -52,7 +52,7 @@ var EventTypes = []EventType{
 
 // statusEvent is the event of entering a status.
 var statusEvent = map[Status]EventType{
-	Preparing: RequestPreparing, Active: RequestActive, Processing: RequestProcessing,
+	Unvalued: RequestChanged, Preparing: RequestPreparing, Active: RequestActive, Processing: RequestProcessing,
 	Closing: RequestClosing, Review: RequestReview, Paid: RequestPaid,
 	Expired: RequestExpired, Cancelled: RequestCancelled,
 }
