@@ -104,6 +104,9 @@ type answer struct {
 }
 
 func (n *answer) reply() linking.Reply {
+	if n.status == http.StatusNoContent {
+		return linking.Reply{Status: n.status}
+	}
 	return linking.Reply{Status: n.status, Body: encode(n.body), Type: fiber.MIMEApplicationJSON, ETag: n.etag, Location: n.location}
 }
 
@@ -141,6 +144,10 @@ func (a *api) once(c *fiber.Ctx, who linking.Caller, change func(*fiber.Ctx, lin
 		callOf(c).code = p.Code
 		reply = linking.Reply{Status: p.Status, Body: doc, Type: "application/problem+json"}
 	case who.Once.Reply != nil:
+		// A secret stands in the first answer alone, not in what is stored.
+		if first, ok := n.(*answer); ok && !who.Once.Reply.Replayed {
+			return send(c, first.reply())
+		}
 		return send(c, *who.Once.Reply)
 	default:
 		reply = n.(*answer).reply()
@@ -175,7 +182,9 @@ func storable(p *problem) bool {
 
 func send(c *fiber.Ctx, r linking.Reply) error {
 	c.Status(r.Status)
-	c.Set(fiber.HeaderContentType, r.Type)
+	if r.Type != "" {
+		c.Set(fiber.HeaderContentType, r.Type)
+	}
 	if r.ETag != "" {
 		c.Set(fiber.HeaderETag, r.ETag)
 	}

@@ -151,13 +151,14 @@ var (
 	bodies = map[string]any{
 		"NewCode": newCode{}, "CodePatch": codePatch{}, "Attach": attachBody{}, "NewRequest": newRequest{}, "NewLine": newLine{},
 		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "NewRefund": refundBody{},
-		"ConnectionSettings": connectionBody{}, "Pay": payBody{},
+		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
 		"Payment": paymentView{}, "Exception": exceptionView{}, "Line": lineView{}, "Request": requestView{}, "BankSide": bankView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
+		"Webhook": webhookView{}, "Attempt": attemptView{},
 	}
 )
 

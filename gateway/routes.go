@@ -74,6 +74,14 @@ func (a *api) routes() []apiRoute {
 		do("PUT", "/v1/bank-connections/:rail", owners, a.putConnection),
 		do("POST", "/v1/bank-connections/:rail/check", owners, a.checkConnection),
 
+		do("POST", "/v1/webhooks", managers, a.makeWebhook),
+		get("/v1/webhooks", managers, a.listWebhooks),
+		get("/v1/webhooks/:webhook", managers, a.getWebhook),
+		do("DELETE", "/v1/webhooks/:webhook", managers, a.deleteWebhook),
+		do("POST", "/v1/webhooks/:webhook/rotate", managers, a.rotateWebhook),
+		do("POST", "/v1/webhooks/:webhook/replay", managers, a.replayWebhook),
+		get("/v1/webhooks/:webhook/attempts", managers, a.webhookAttempts),
+
 		get("/v1/sales/:sale", readers, a.getSale),
 		get("/v1/events", readers, a.events),
 		get("/v1/merchant", anyone, a.getMerchant),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -37,6 +38,8 @@ var ruleTexts = map[string]ruleText{
 	"timezone":           {"timezone", "must be a time zone of the IANA database, such as Europe/Berlin"},
 	"bcp47_language_tag": {"language", "must be a language tag, such as pt-BR"},
 
+	"event_type": {"not_allowed", "must be a type of event"},
+
 	"currency":  {"currency", "must be an ISO 4217 code in capitals, such as EUR"},
 	"printable": {"printable", "must be printable ASCII"},
 	"text":      {"text", "must be one line without control characters"},
@@ -46,12 +49,13 @@ var ruleTexts = map[string]ruleText{
 }
 
 var ownRules = map[string]func(s, param string) bool{
-	"currency":  func(s, _ string) bool { _, ok := linking.ParseCurrency(s); return ok },
-	"printable": func(s, _ string) bool { return printable(s) },
-	"text":      func(s, _ string) bool { return readable(s, false) },
-	"multiline": func(s, _ string) bool { return readable(s, true) },
-	"decimal":   decimal,
-	"rfc3339":   func(s, _ string) bool { _, ok := parseTime(s); return ok },
+	"currency":   func(s, _ string) bool { _, ok := linking.ParseCurrency(s); return ok },
+	"event_type": func(s, _ string) bool { return slices.Contains(linking.EventTypes, linking.EventType(s)) },
+	"printable":  func(s, _ string) bool { return printable(s) },
+	"text":       func(s, _ string) bool { return readable(s, false) },
+	"multiline":  func(s, _ string) bool { return readable(s, true) },
+	"decimal":    decimal,
+	"rfc3339":    func(s, _ string) bool { _, ok := parseTime(s); return ok },
 }
 
 var rules = func() *validator.Validate {

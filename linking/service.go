@@ -40,6 +40,8 @@ type Service struct {
 	can       remembered[string, Abilities]
 	inUse     remembered[struct{}, []Shard]
 	scans     scanNotes
+	courier   Courier
+	posts     posts
 
 	batchMu sync.RWMutex
 	batches map[string]batchVersion
@@ -51,6 +53,7 @@ type Service struct {
 type Config struct {
 	Store       Store
 	Banks       Banks            // nil: nothing is asked of any bank, as in a tool that only writes records
+	Courier     Courier          // nil: no webhook is delivered
 	Now         func() time.Time // nil: the clock
 	Log         *slog.Logger     // nil: none
 	PublicURL   string           // where payers reach the pages, without a slash at the end
@@ -80,6 +83,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s.can.init(5*time.Minute, 1<<14)
 	s.inUse.init(shardsKnown, 1)
 	s.scans.init(s)
+	s.courier = c.Courier
+	s.posts.busy, s.posts.slots = map[WebhookID]bool{}, make(chan struct{}, deliveryPosts)
 	key, err := s.identity(ctx, c.NewStore)
 	if err != nil {
 		s.stop()

@@ -44,6 +44,7 @@ func (s *Service) SweepOnce(ctx context.Context) {
 	hands := make(chan struct{}, sweepHands)
 	var all sync.WaitGroup
 	defer all.Wait()
+	s.lookThrough(ctx, shards)
 	for _, shard := range shards {
 		due, err := s.store.Due(ctx, shard, s.now(), sweepPage)
 		if err != nil {
@@ -51,6 +52,10 @@ func (s *Service) SweepOnce(ctx context.Context) {
 			continue
 		}
 		for _, d := range due {
+			if d.Key.Kind == kindDelivery { // a receiver's slowness is nobody else's
+				s.post(WebhookID(d.Key.ID))
+				continue
+			}
 			if s.oneHand {
 				s.tend(ctx, d.Key)
 				continue

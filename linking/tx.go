@@ -314,6 +314,9 @@ func (t *tx) write(r *rec) (*Write, error) {
 	if b, ok := r.v.(*Batch); ok {
 		due = b.due()
 	}
+	if d, ok := r.v.(*deliveryRecord); ok {
+		due = d.due()
+	}
 	data, err := encodeRecord(r.v, r.newer)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.key, err)
@@ -453,6 +456,10 @@ func owner(k Key, v any) string {
 		return string(v.Merchant)
 	case *heldRecord:
 		return string(v.Merchant)
+	case *Webhook:
+		return string(v.Merchant)
+	case *deliveryRecord:
+		return "all"
 	}
 	return ""
 }

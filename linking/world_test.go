@@ -40,6 +40,7 @@ type world struct {
 	store linking.Store
 	svc   *linking.Service
 	bank  *worldBank
+	post  *worldPost
 	tasks []func() // background work that has not run yet
 	depth int      // nesting of things happening while a call is under way
 
@@ -87,6 +88,7 @@ func liveThrough(t *testing.T, seed uint64, aloud bool) {
 	}
 	w.quiet()
 	w.balance()
+	w.post.balance()
 }
 
 // begin makes a world in which nothing has happened yet.
@@ -106,8 +108,10 @@ func begin(t *testing.T, seed uint64, aloud bool) *world {
 		now: time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC),
 	}
 	w.bank = &worldBank{w: w, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}, links: map[string]linking.RequestID{}}
+	w.post = newWorldPost(w, seed)
 	w.start(true)
 	w.furnish()
+	w.post.furnish()
 	return w
 }
 
@@ -123,13 +127,18 @@ func (w *world) start(fresh bool) {
 		log = slog.New(slog.NewTextHandler(os.Stdout, nil))
 	}
 	svc, err := linking.New(context.Background(), linking.Config{
-		Store: w.store, Banks: w.bank, Now: func() time.Time { return w.now }, Log: log,
+		Store: w.store, Banks: w.bank, Courier: w.post, Now: func() time.Time { return w.now }, Log: log,
 		PublicURL: "https://pay.example", NewStore: fresh,
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	svc.Launch(func(f func()) { w.tasks = append(w.tasks, f) })
+	life := w.crashes
+	svc.Launch(func(f func()) {
+		if w.crashes == life { // what watched for a dead one does not bring it back
+			w.tasks = append(w.tasks, f)
+		}
+	})
 	w.svc = svc
 }
 

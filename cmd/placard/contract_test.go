@@ -443,6 +443,23 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	till.get("/v1/events?after=latest&wait=0").is(200)
 	till.get("/v1/requests?nonsense=1").refused(422, "invalid_request", "nonsense unknown_parameter")
 	as(linking.Agent).get("/v1/merchant").is(200)
+	hook := ""
+	each("makeWebhook", "POST", fixed("/v1/webhooks"), func(_ string, r *reply) {
+		hook = "/v1/webhooks/" + r.str("id")
+		if !strings.HasPrefix(r.str("secret"), "whsec_") {
+			t.Errorf("a webhook without a secret: %s", r.Body)
+		}
+	})
+	till.get("/v1/webhooks").is(200)
+	till.get(hook).is(200).says("secret", nil)
+	till.call("POST", hook+"/rotate", nil).is(200)
+	each("replayWebhook", "POST", fixed(hook+"/replay"))
+	till.call("POST", hook+"/replay", m{"from": 1 << 40}).refused(422, "invalid_request", "from out_of_range")
+	till.get(hook + "/attempts").is(200)
+	till.call("POST", "/v1/webhooks", m{"url": "http://10.0.0.1/"}).refused(422, "invalid_request", "url url")
+	as(linking.Cashier).get("/v1/webhooks").refused(403, "forbidden")
+	till.call("DELETE", hook, nil).is(204)
+	till.get(hook).refused(404, "not_found")
 	till.get("/v1/bank-connections/relay").is(200)
 	till.call("POST", "/v1/bank-connections/relay/check", nil).is(200).says("ok", true)
 	till.get("/v1/bank-connections/pix").refused(404, "not_found")

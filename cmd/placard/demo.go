@@ -160,7 +160,7 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 		return d, errors.Join(err, ln.Close(), st.Close())
 	}
 	rails := map[string]bankapi.Rail{"relay": relay.Rail{PlainHTTP: c.LAN}, "pix": pix.Rail{PlainHTTP: c.LAN}, "jpm": jpm.Rail{PlainHTTP: c.LAN}}
-	d.stack, err = newStack(e.ctx, st, sealer, stackOptions{publicURL: d.facts.URL, rails: rails, hooks: e.hooks}, log)
+	d.stack, err = newStack(e.ctx, st, sealer, stackOptions{publicURL: d.facts.URL, rails: rails, webhooks: loopbacks, hooks: e.hooks}, log)
 	if err != nil {
 		return d, errors.Join(err, ln.Close())
 	}
@@ -177,6 +177,9 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 	d.facts.Bills, err = d.codes(d.facts.Utility.APIKey)
 	return d, err
 }
+
+// loopbacks is this machine: a till that is tried out runs here too.
+var loopbacks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
 // address is the host that others reach the demo by, and where to listen.
 func (c *demoCommand) address() (host, listen string, err error) {

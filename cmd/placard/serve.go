@@ -31,6 +31,7 @@ type serveCommand struct {
 	ACMEDirectory  string        `help:"The authority's directory." placeholder:"URL" hidden:""`
 	TrustedProxies []string      `help:"Addresses or networks of the operator's own proxies." placeholder:"CIDR"`
 	MetricsFrom    []string      `help:"Addresses or networks that may read /metrics, besides this machine." placeholder:"CIDR"`
+	WebhookAllow   []string      `help:"Networks that webhooks may reach though they are not public, such as that of the shop's own till." placeholder:"CIDR"`
 	LeaveTime      time.Duration `help:"How long /readyz says no before connections are refused, when stopping." default:"0s"`
 	StopTime       time.Duration `help:"How long open requests and bank calls may take to finish, when stopping." default:"30s"`
 	LogFormat      string        `help:"text or json." enum:"text,json" default:"text"`
@@ -50,6 +51,10 @@ func (c *serveCommand) Run(e *env) (err error) {
 	if err != nil {
 		return err
 	}
+	receivers, err := prefixes("--webhook-allow", c.WebhookAllow)
+	if err != nil {
+		return err
+	}
 	config, err := c.tlsConfig(log)
 	if err == nil {
 		config, err = c.askBanks(config)
@@ -66,7 +71,7 @@ func (c *serveCommand) Run(e *env) (err error) {
 		return err
 	}
 	s, err := newStack(e.ctx, st, sealer, stackOptions{
-		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, metricsFrom: scrapers, rails: rails(c.railFlags), leave: c.LeaveTime, hooks: e.hooks,
+		publicURL: strings.TrimSuffix(c.PublicURL, "/"), callbackURL: strings.TrimSuffix(c.CallbackURL, "/"), proxies: proxies, metricsFrom: scrapers, webhooks: receivers, rails: rails(c.railFlags), leave: c.LeaveTime, hooks: e.hooks,
 	}, log)
 	if err != nil {
 		return err

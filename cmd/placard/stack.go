@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,6 +123,7 @@ type stackOptions struct {
 	rails       map[string]bankapi.Rail
 	metricsFrom []netip.Prefix
 	leave       time.Duration
+	webhooks    []netip.Prefix // networks that webhooks may reach though they are not public
 	hooks       hooks
 }
 
@@ -148,7 +150,7 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 		banks = o.hooks.banks(banks)
 	}
 	s.service, err = linking.New(ctx, linking.Config{
-		Store: s.store, Banks: banks, Log: log, PublicURL: o.publicURL, CallbackURL: o.callbackURL, NewStore: true,
+		Store: s.store, Banks: banks, Log: log, Courier: gateway.NewCourier(gateway.CourierConfig{Sealer: webhookSealer{sealer}, Allow: o.webhooks}), PublicURL: o.publicURL, CallbackURL: o.callbackURL, NewStore: true,
 	})
 	if err != nil {
 		return nil, err
@@ -212,6 +214,23 @@ func (s *stack) close(ctx context.Context) error {
 		err = errors.Join(err, s.banks.Close())
 	}
 	return errors.Join(err, s.store.Close())
+}
+
+// webhookSealer keeps the secrets of webhooks as those of bank connections are kept.
+type webhookSealer struct{ sealer *bankapi.Sealer }
+
+const webhookSecrets = "webhook" // where a connection has its rail
+
+func (w webhookSealer) Seal(id linking.WebhookID, secret []byte) ([]byte, error) {
+	return w.sealer.Seal(linking.ConnectionID(id), webhookSecrets, map[string]bankapi.Secret{"key": bankapi.NewSecret(base64.StdEncoding.EncodeToString(secret))})
+}
+
+func (w webhookSealer) Open(id linking.WebhookID, sealed []byte) ([]byte, error) {
+	open, err := w.sealer.Open(linking.ConnectionID(id), webhookSecrets, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(open["key"].Reveal())
 }
 
 // railFlags say what merchants' bank connections may reach.
