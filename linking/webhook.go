@@ -2,7 +2,6 @@ package linking
 
 import (
 	"context"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -362,11 +361,6 @@ func (s *Service) WebhookAttempts(ctx context.Context, c Caller, id WebhookID) (
 	list := slices.Clone(a.Last)
 	slices.Reverse(list)
 	return list, nil
-}
-
-// delivered reports whether an answer means that the receiver has the message.
-func delivered(status int) bool {
-	return status >= http.StatusOK && status < http.StatusMultipleChoices
 }
 
 // Where the records of webhooks stand.

@@ -65,7 +65,10 @@ func (p *worldPost) Deliver(_ context.Context, d linking.Delivery) linking.Outco
 		w.die()
 		panic(crash{})
 	case fault == 3:
-		w.now = w.now.Add(time.Duration(p.rnd.IntN(90)) * time.Second) // longer than a claim, now and then
+		for range p.rnd.IntN(90) { // longer than a claim, now and then
+			w.now = w.now.Add(time.Second)
+			w.bank.arrivals()
+		}
 	case fault == 4:
 		w.meanwhile()
 	case fault == 5:
@@ -92,7 +95,7 @@ func (p *worldPost) Deliver(_ context.Context, d linking.Delivery) linking.Outco
 
 // take is the receiver: what is new to it must be the next of its lane.
 func (p *worldPost) take(h *worldHook, e *linking.Event) {
-	if h.got[e.Seq] {
+	if h.got[e.Seq] || e.Seq < h.from { // a replay may begin before the webhook did
 		h.repeat++
 		return
 	}
