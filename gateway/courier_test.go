@@ -258,10 +258,12 @@ func TestWebhookAnswers(t *testing.T) {
 		answer http.HandlerFunc
 		want   linking.Outcome
 	}{
-		"taken":    {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("thanks ", 1<<16)) }, linking.Outcome{Status: 200}},
-		"failing":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, linking.Outcome{Status: 500, Fault: linking.FaultStatus}},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect) }, linking.Outcome{Status: 307, Fault: linking.FaultRedirect}},
-		"gone":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }, linking.Outcome{Status: 410, Fault: linking.FaultGone}},
+		"taken":   {func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("thanks ", 1<<16)) }, linking.Outcome{Status: 200}},
+		"failing": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, linking.Outcome{Status: 500, Fault: linking.FaultStatus}},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere, http.StatusTemporaryRedirect)
+		}, linking.Outcome{Status: 307, Fault: linking.FaultRedirect}},
+		"gone": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }, linking.Outcome{Status: 410, Fault: linking.FaultGone}},
 		"busy": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(429) },
 			linking.Outcome{Status: 429, Fault: linking.FaultStatus, NotFor: 2 * time.Minute}},
 		"rude": {func(w http.ResponseWriter, _ *http.Request) {

@@ -126,10 +126,11 @@ func (d *deliveryRecord) owes(now time.Time, last uint64) bool {
 	return due || last > d.Cursor
 }
 
-// rewind makes everything from a number on new again.
+// rewind makes everything from a number on new again. What was not delivered before
+// it is owed all the same.
 func (d *deliveryRecord) rewind(from uint64) {
-	d.Cursor = from - 1
-	d.drop(func(seq uint64) bool { return seq >= from })
+	d.Cursor = min(d.Cursor, from-1)
+	d.drop(func(seq uint64) bool { return seq > d.Cursor })
 	d.Fails, d.NextAt, d.Claim, d.Gone = 0, time.Time{}, time.Time{}, time.Time{}
 	d.Turn++
 }
