@@ -399,7 +399,17 @@ func (t *tx) except(r *Request, k ExceptionKind, p Payment) error {
 	if err := t.create(exceptionKey(e.ID), rec); err != nil {
 		return err
 	}
-	t.emit(Event{Type: ExceptionOpened, Exception: &e, Payment: &p}, r)
+	return t.excepted(r, e, &p)
+}
+
+// excepted tells that money waits for a person, and that until then the till takes none.
+func (t *tx) excepted(r *Request, e Exception, p *Payment) error {
+	s, err := t.saleOf(r)
+	if err != nil {
+		return err
+	}
+	tender := tender(r, s, t.now)
+	t.emit(Event{Type: ExceptionOpened, Exception: &e, Payment: p, Tender: &tender}, r)
 	return nil
 }
 
@@ -514,8 +524,9 @@ func (t *tx) reopen(r *Request, f *Refund) error {
 		if rec != nil {
 			rec.Open = true
 		}
-		shown := *e
-		t.emit(Event{Type: ExceptionOpened, Exception: &shown, Payment: r.payment(e.PaymentID)}, r)
+		if err := t.excepted(r, *e, r.payment(e.PaymentID)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

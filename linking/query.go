@@ -435,20 +435,31 @@ func (s *Service) Sale(ctx context.Context, c Caller, id SaleID) (*SaleView, err
 	return v, nil
 }
 
-// AwaitSale reads a sale after something of it has changed, at most after d.
+// AwaitSale reads a sale after something of it has changed, at most after d. Of a sale
+// that has no open request there is nothing to wait for.
 func (s *Service) AwaitSale(ctx context.Context, c Caller, id SaleID, d time.Duration) (*SaleView, error) {
-	w := s.store.Watch(RecordTopic(saleKey(c.Merchant, id)))
-	defer w.Close()
 	v, err := s.Sale(ctx, c, id)
 	if err != nil || d <= 0 {
 		return v, err
 	}
 	was := v.state()
+	topics := []Topic{RecordTopic(saleKey(c.Merchant, id))}
+	for _, r := range v.Requests { // not every move of a request writes its sale
+		topics = append(topics, RecordTopic(requestKey(r.ID)))
+	}
+	w := s.store.Watch(topics...)
+	defer w.Close()
 	end := time.NewTimer(d)
 	defer end.Stop()
 	again := time.NewTicker(rereadEach)
 	defer again.Stop()
-	for v.state() == was {
+	for {
+		if v, err = s.Sale(ctx, c, id); err != nil {
+			return nil, err
+		}
+		if v.state() != was || len(v.Sale.Open) == 0 {
+			return v, nil
+		}
 		select {
 		case <-w.C:
 		case <-again.C:
@@ -459,11 +470,7 @@ func (s *Service) AwaitSale(ctx context.Context, c Caller, id SaleID, d time.Dur
 		case <-s.patience.Done():
 			return v, nil
 		}
-		if v, err = s.Sale(ctx, c, id); err != nil {
-			return nil, err
-		}
 	}
-	return v, nil
 }
 
 // state is what a waiter wants to see change.

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -291,6 +292,58 @@ func (k *contract) examplesOf(id string) map[string]string {
 	return list
 }
 
+// eventsAreAsDocumented holds the members of every event so far against docs/events.md.
+func eventsAreAsDocumented(t *testing.T, till *client) {
+	t.Helper()
+	raw, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := regexp.MustCompile("`([a-z_]+)`")
+	listed := func(text, word string) (list []string) {
+		_, after, _ := strings.Cut(text, word)
+		after, _, _ = strings.Cut(after, ".")
+		for _, m := range member.FindAllStringSubmatch(after, -1) {
+			list = append(list, m[1])
+		}
+		return list
+	}
+	always, sometimes := map[string][]string{}, map[string][]string{}
+	for section := range strings.SplitSeq(string(raw), "\n### ") {
+		name, text, _ := strings.Cut(section, "\n")
+		text, _, _ = strings.Cut(text, "\n## ")
+		always[name], sometimes[name] = listed(text, "Always with:"), listed(text, "Sometimes with:")
+	}
+	seen := map[string]int{}
+	for after := int64(0); ; {
+		var page struct {
+			Data []m
+			Next string
+		}
+		till.get(fmt.Sprintf("/v1/events?limit=500&after=%d", after)).is(200).read(&page)
+		for _, e := range page.Data {
+			after++
+			name := e["type"].(string)
+			seen[name]++
+			for _, further := range []string{"payment", "refund", "exception", "late", "displaced_by", "may_take_other_tender"} {
+				_, has := e[further]
+				switch {
+				case slices.Contains(always[name], further) && !has:
+					t.Errorf("docs/events.md: %s always comes with %s; this one does not: %v", name, further, e)
+				case has && !slices.Contains(always[name], further) && !slices.Contains(sometimes[name], further):
+					t.Errorf("docs/events.md does not say that %s may come with %s: %v", name, further, e)
+				}
+			}
+		}
+		if len(page.Data) == 0 {
+			break
+		}
+	}
+	if len(seen) < 17 {
+		t.Errorf("only %d types of events were seen: %v", len(seen), seen)
+	}
+}
+
 // Every call of the API is played before a witness, each with its examples, and with
 // refusals of every kind that a caller can bring about.
 func TestContractHoldsForEveryAnswer(t *testing.T) {
@@ -439,7 +492,7 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 			}
 		}
 	}
-	till.allEvents(0)
+	eventsAreAsDocumented(t, &till)
 	till.get("/v1/events?after=latest&wait=0").is(200)
 	till.get("/v1/requests?nonsense=1").refused(422, "invalid_request", "nonsense unknown_parameter")
 	as(linking.Agent).get("/v1/merchant").is(200)
