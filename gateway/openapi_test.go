@@ -158,7 +158,7 @@ var (
 		"Payment": paymentView{}, "Exception": exceptionView{}, "Line": lineView{}, "Request": requestView{}, "BankSide": bankView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
-		"Webhook": webhookView{}, "Attempt": attemptView{},
+		"EventReading": eventReadingView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
 	}
 )
 

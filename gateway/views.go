@@ -462,6 +462,7 @@ type eventView struct {
 	Tender      *tenderView        `json:"may_take_other_tender,omitempty"`
 	Batch       *eventBatchView    `json:"batch,omitempty"`
 	By          *string            `json:"by,omitempty"` // who did it to a batch
+	Reading     *eventReadingView  `json:"reading,omitempty"`
 }
 
 // eventBatchView is what was done to a batch or a range of its serials.
@@ -472,6 +473,16 @@ type eventBatchView struct {
 	To     uint64              `json:"to"`
 	Status *linking.CodeStatus `json:"status"`
 	Stock  *linking.Stock      `json:"stock"`
+}
+
+type eventReadingView struct {
+	ID         linking.ReadingID  `json:"id"`
+	Fate       linking.FateKind   `json:"fate"`
+	Why        *string            `json:"why"`
+	Device     string             `json:"device"`
+	Sequence   uint64             `json:"sequence"`
+	RequestID  *linking.RequestID `json:"request_id"`
+	Difference linking.Amount     `json:"difference"`
 }
 
 func viewEvent(e *linking.Event) eventView {
@@ -513,6 +524,9 @@ func viewEvent(e *linking.Event) eventView {
 			v.Batch.To = uint64(b.Codes)
 		}
 		v.By = orNull(e.By)
+	}
+	if r := e.Reading; r != nil {
+		v.Reading = &eventReadingView{r.ID, r.Fate, orNull(r.Why), r.Device, r.Sequence, orNull(r.Request), r.Difference}
 	}
 	return v
 }
