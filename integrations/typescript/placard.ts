@@ -1,0 +1,893 @@
+// Placard's API for TypeScript and JavaScript: browsers, Node 18 and later, Deno, Bun.
+// Made from gateway/openapi.yaml by `go test ./gateway -run TypeScript -typescript`;
+// change that, not this.
+
+/** A refusal by the gateway. `code` is stable; the reference at /docs lists them. */
+export class PlacardError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    /** The whole document, with facts about the present state. */
+    readonly problem: Problem,
+    readonly retryAfter: number,
+  ) {
+    super(`placard: ${code}: ${problem.detail}`);
+  }
+}
+
+type Query = Record<string, string | number | boolean | undefined>;
+
+/** How often a call is made whose outcome is not known. */
+const tries = 4;
+
+/** One gateway and one key. */
+export class Placard {
+  constructor(
+    /** Of the gateway, without a slash at the end. */
+    readonly url: string,
+    readonly key: string,
+  ) {}
+
+  /**
+   * Every event after a number, in order and without a gap; it waits for the next. Keep
+   * the last `seq` that was dealt with, and a till that was away begins there.
+   */
+  async *watch(filter: { after: number | "latest"; code?: string; request?: string; sale?: string; type?: string }): AsyncGenerator<Event> {
+    for (let after = String(filter.after); ; ) {
+      const page = await this.events({ ...filter, after, wait: 25, limit: 100 });
+      yield* page.data;
+      after = page.next;
+    }
+  }
+
+  /** The number of the newest event: read it before a sale, and watch from there. */
+  async lastSeq(): Promise<number> {
+    return Number((await this.events({ after: "latest" })).next);
+  }
+
+  /** Every call goes through here. One without an answer is repeated with the same Idempotency-Key. */
+  private async call<T>(method: string, path: string, query: Query, headers: Record<string, string | undefined>, body: unknown): Promise<T> {
+    const search = new URLSearchParams();
+    for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+    const sent: Record<string, string> = { Authorization: `Bearer ${this.key}`, Accept: "application/json" };
+    for (const [name, value] of Object.entries(headers)) if (value !== undefined) sent[name] = value;
+    if (body !== undefined) sent["Content-Type"] = "application/json";
+    if (method !== "GET") sent["Idempotency-Key"] ??= crypto.randomUUID();
+    for (let one = 1; ; one++) {
+      let failure: unknown;
+      try {
+        const answer = await fetch(`${this.url}${path}${search.size ? `?${search}` : ""}`, {
+          method,
+          headers: sent,
+          body: body === undefined ? undefined : JSON.stringify(body),
+        });
+        const text = await answer.text();
+        if (answer.ok) return (text ? JSON.parse(text) : undefined) as T;
+        failure = refusal(answer, text);
+      } catch (noAnswer) {
+        failure = noAnswer;
+      }
+      const p = failure instanceof PlacardError ? failure : undefined;
+      const again = !p || (p.status >= 500 && p.code !== "internal") || p.code === "idempotency_in_progress" || p.code === "rate_limited";
+      if (!again || one === tries) throw failure;
+      await new Promise((done) => setTimeout(done, Math.max(one * one * 200, (p?.retryAfter ?? 0) * 1000)));
+    }
+  }
+
+  /** Make a code. */
+  makeCode(body: NewCode, params: { idempotencyKey?: string } = {}): Promise<Code> {
+    return this.call("POST", `/v1/codes`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** List codes. Single codes first, then those of each batch by serial. */
+  listCodes(params: { kind?: "counter" | "bill" | "account"; linked?: boolean; stock?: "made" | "printed" | "delivered"; status?: "active" | "void" | "lost" | "retired" | "replaced"; batch?: string; outlet?: string; q?: string; limit?: number; after?: string } = {}): Promise<CodePage> {
+    return this.call("GET", `/v1/codes`, { kind: params.kind, linked: params.linked, stock: params.stock, status: params.status, batch: params.batch, outlet: params.outlet, q: params.q, limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Read a code. */
+  getCode(params: { code: string }): Promise<Code> {
+    return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}`, {}, {}, undefined);
+  }
+
+  /** Change a code. A code that is `void`, `lost` or `retired` shows nothing any more, and whoever scans it is told so. */
+  changeCode(params: { code: string; idempotencyKey?: string; ifMatch?: string }, body: CodePatch): Promise<Code> {
+    return this.call("PATCH", `/v1/codes/${encodeURIComponent(params.code)}`, {}, { "Idempotency-Key": params.idempotencyKey, "If-Match": params.ifMatch }, body);
+  }
+
+  /** Replace a code by a new one. The new code takes over what the old one shows; whoever scans the old one is sent to the newer. */
+  replaceCode(params: { code: string; idempotencyKey?: string }): Promise<Code> {
+    return this.call("POST", `/v1/codes/${encodeURIComponent(params.code)}/replace`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Every link of a code, newest first. */
+  codeHistory(params: { code: string; limit?: number; after?: string }): Promise<LinkPage> {
+    return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}/history`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Attach a request to a code, or swap it in. From the answer on, every scan on every gateway sees this request or something later. A code that shows an open request of another sale is `code_busy` unless `replace` is true or `If-Match` names its epoch. A `request_id` must be draft (it is submitted), unvalued, preparing or active; shown by another code, it needs `move`. */
+  attach(params: { code: string; idempotencyKey?: string; ifMatch?: string; prefer?: string }, body: Attach): Promise<LinkAnswer> {
+    return this.call("PUT", `/v1/codes/${encodeURIComponent(params.code)}/link`, {}, { "Idempotency-Key": params.idempotencyKey, "If-Match": params.ifMatch, "Prefer": params.prefer }, body);
+  }
+
+  /** Detach what a code shows. Only the caller's own sale is touched: name it with `request_id`, or with the epoch in `If-Match`. The request is cancelled if asked, if PUT made it, or if the bank resolves the code. If it is paid: 409 `already_paid`, with it. */
+  detach(params: { code: string; request_id?: string; cancel?: boolean; idempotencyKey?: string; ifMatch?: string; prefer?: string }): Promise<LinkAnswer> {
+    return this.call("DELETE", `/v1/codes/${encodeURIComponent(params.code)}/link`, { request_id: params.request_id, cancel: params.cancel }, { "Idempotency-Key": params.idempotencyKey, "If-Match": params.ifMatch, "Prefer": params.prefer }, undefined);
+  }
+
+  /** What a code shows now. */
+  shown(params: { code: string }): Promise<LinkAnswer> {
+    return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}/link`, {}, {}, undefined);
+  }
+
+  /** Make a request that no code shows. For a link that is sent, or a bill. Its `url` is a page of its own. */
+  createRequest(body: NewRequest, params: { idempotencyKey?: string; prefer?: string } = {}): Promise<Request> {
+    return this.call("POST", `/v1/requests`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
+  }
+
+  /** The inbox, newest first. */
+  listRequests(params: { status?: string; reference?: string; sale?: string; code?: string; outlet?: string; opened_unpaid?: boolean; exceptions?: boolean; from?: string; to?: string; q?: string; limit?: number; after?: string } = {}): Promise<RequestPage> {
+    return this.call("GET", `/v1/requests`, { status: params.status, reference: params.reference, sale: params.sale, code: params.code, outlet: params.outlet, opened_unpaid: params.opened_unpaid, exceptions: params.exceptions, from: params.from, to: params.to, q: params.q, limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Read a request, or wait until it changes. With `wait` and `after_status`, the answer comes once the status is another one, or the time is over. */
+  getRequest(params: { request: string; revision?: number; wait?: number; after_status?: Status }): Promise<Request> {
+    return this.call("GET", `/v1/requests/${encodeURIComponent(params.request)}`, { revision: params.revision, wait: params.wait, after_status: params.after_status }, {}, undefined);
+  }
+
+  /** Change a request. A new amount, lines, expiry or reference is a new revision, which is payable once the bank holds it. The amount of what was sent out or made with one is fixed; make a new one with `replaces`. */
+  changeRequest(params: { request: string; idempotencyKey?: string; ifMatch?: string; prefer?: string }, body: RequestPatch): Promise<Request> {
+    return this.call("PATCH", `/v1/requests/${encodeURIComponent(params.request)}`, {}, { "Idempotency-Key": params.idempotencyKey, "If-Match": params.ifMatch, "Prefer": params.prefer }, body);
+  }
+
+  /** Submit a draft. */
+  submitRequest(params: { request: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
+    return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/submit`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  }
+
+  /** Cancel a request. 200 `cancelled`. 202 `closing`: asked to end, the bank has not confirmed. 202 `processing` with `in_flight`: the payer has confirmed at the bank. `may_take_other_tender` says whether the till may take other money now. */
+  cancelRequest(params: { request: string; idempotencyKey?: string; prefer?: string }, body?: Cancel): Promise<Request> {
+    return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/cancel`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
+  }
+
+  /** Ask again for the same. A new request with the same content; the old one stays dead. */
+  renewRequest(params: { request: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
+    return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/renew`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  }
+
+  /** Take money that was authorised. */
+  captureRequest(params: { request: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
+    return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/capture`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  }
+
+  /** Send money back. All that is left of a payment, or a part. A cashier may refund up to the merchant's limit. */
+  refundRequest(params: { request: string; idempotencyKey?: string; prefer?: string }, body?: NewRefund): Promise<Refund> {
+    return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/refunds`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
+  }
+
+  /** List money outside the rules. */
+  listExceptions(params: { open?: boolean; limit?: number; after?: string } = {}): Promise<ExceptionPage> {
+    return this.call("GET", `/v1/exceptions`, { open: params.open, limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Take the money as payment. */
+  acceptException(params: { exception: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
+    return this.call("POST", `/v1/exceptions/${encodeURIComponent(params.exception)}/accept`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  }
+
+  /** Send the money back. */
+  returnException(params: { exception: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
+    return this.call("POST", `/v1/exceptions/${encodeURIComponent(params.exception)}/return`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  }
+
+  /** What became of one cart. With `wait`, the answer comes once one of its requests has another status, or the time is over. */
+  getSale(params: { sale: string; wait?: number }): Promise<Sale> {
+    return this.call("GET", `/v1/sales/${encodeURIComponent(params.sale)}`, { wait: params.wait }, {}, undefined);
+  }
+
+  /** What happened, as a list that may wait or as a stream. As JSON: events with `seq` above `after`, in order; with `wait`, the answer comes with the next one. `next` is what to go on from. As `text/event-stream` (by `Accept`): from `Last-Event-ID` or `after` on, else from now. Kept for 90 days; older ones are 410 `gone`, with the `oldest` there is. The types are described in the repository's docs/events.md. */
+  events(params: { after?: string; code?: string; request?: string; sale?: string; type?: string; wait?: number; limit?: number } = {}): Promise<EventPage> {
+    return this.call("GET", `/v1/events`, { after: params.after, code: params.code, request: params.request, sale: params.sale, type: params.type, wait: params.wait, limit: params.limit }, {}, undefined);
+  }
+
+  /** Be told of every event from now on. Deliveries follow [Standard Webhooks](https://www.standardwebhooks.com): verify `webhook-signature` with the `secret`, which this answer shows and no later one does. (A repeat by Idempotency-Key does not show it either: rotate.) The body is an Event, `webhook-id` its `id`. Answer 2xx within 15 seconds, and expect an event twice now and then. Events of one request come in order; one that fails is tried again after 5 s, 15 s, 1 min, 5 min, then every 15 min, and holds back that request's alone. A receiver that was away gets all of it when it returns, up to 90 days. 410 ends the deliveries until a replay. The address is https on port 443 of a public host; the operator may allow others. */
+  makeWebhook(body: NewWebhook, params: { idempotencyKey?: string } = {}): Promise<Webhook> {
+    return this.call("POST", `/v1/webhooks`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** List webhooks. All of them, at most 20, and how each is doing. */
+  listWebhooks(): Promise<WebhookPage> {
+    return this.call("GET", `/v1/webhooks`, {}, {}, undefined);
+  }
+
+  /** Read a webhook. */
+  getWebhook(params: { webhook: string }): Promise<Webhook> {
+    return this.call("GET", `/v1/webhooks/${encodeURIComponent(params.webhook)}`, {}, {}, undefined);
+  }
+
+  /** End a webhook. What is under way may still arrive. */
+  deleteWebhook(params: { webhook: string; idempotencyKey?: string }): Promise<void> {
+    return this.call("DELETE", `/v1/webhooks/${encodeURIComponent(params.webhook)}`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Change a webhook's secret. Deliveries are signed with the old secret too for 24 hours, so that the receiver has time. */
+  rotateWebhook(params: { webhook: string; idempotencyKey?: string }): Promise<Webhook> {
+    return this.call("POST", `/v1/webhooks/${encodeURIComponent(params.webhook)}/rotate`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Send events again. Every event from this `seq` on, in order. Receivers know a repeat by its id. */
+  replayWebhook(params: { webhook: string; idempotencyKey?: string }, body: Replay): Promise<Webhook> {
+    return this.call("POST", `/v1/webhooks/${encodeURIComponent(params.webhook)}/replay`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** The last 100 deliveries, newest first. */
+  webhookAttempts(params: { webhook: string }): Promise<AttemptPage> {
+    return this.call("GET", `/v1/webhooks/${encodeURIComponent(params.webhook)}/attempts`, {}, {}, undefined);
+  }
+
+  /** Who the key belongs to. */
+  getMerchant(): Promise<Merchant> {
+    return this.call("GET", `/v1/merchant`, {}, {}, undefined);
+  }
+
+  /** Read a bank connection. Secrets never come out; only their names do. */
+  getConnection(params: { rail: string }): Promise<Connection> {
+    return this.call("GET", `/v1/bank-connections/${encodeURIComponent(params.rail)}`, {}, {}, undefined);
+  }
+
+  /** Make or change a bank connection. Settings are replaced. Secrets are too, unless none are given. */
+  putConnection(params: { rail: string; idempotencyKey?: string }, body: ConnectionSettings): Promise<Connection> {
+    return this.call("PUT", `/v1/bank-connections/${encodeURIComponent(params.rail)}`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** Try a bank connection for real. */
+  checkConnection(params: { rail: string; idempotencyKey?: string }): Promise<Check> {
+    return this.call("POST", `/v1/bank-connections/${encodeURIComponent(params.rail)}/check`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+}
+
+function refusal(answer: Response, text: string): PlacardError {
+  let problem: Problem;
+  try {
+    problem = JSON.parse(text) as Problem;
+  } catch {
+    problem = { type: "", title: "", status: answer.status, detail: `The gateway, or something before it, answered ${answer.status}.`, code: "unreadable", request_id: "" };
+  }
+  return new PlacardError(answer.status, problem.code, problem, Number(answer.headers.get("Retry-After") ?? 0));
+}
+
+/** In the currency's minor unit. */
+export type Amount = number;
+
+/** ISO 4217. */
+export type Currency = string;
+
+export type Time = string;
+
+export type TimeOrNull = string | null;
+
+export type TextOrNull = string | null;
+
+/** Only an active request can be paid. Paid, expired and cancelled are final. */
+export type Status = "draft" | "unvalued" | "preparing" | "active" | "processing" | "closing" | "review" | "paid" | "expired" | "cancelled";
+
+export type EndReason = "cancel" | "expiry" | "swap" | "replaced" | "return" | "detach" | "paid_otherwise" | "bank_rejected" | "bank_closed" | "sale_paid" | null;
+
+/** The caller's own notes. */
+export type Metadata = Record<string, string>;
+
+/** RFC 9457. Beside these stand facts about the present state, such as the `request` that is in the way. */
+export interface Problem {
+  /** A place in the reference, relative to the gateway. */
+  type: string;
+  title: string;
+  status: number;
+  /** A sentence for people. */
+  detail: string;
+  /** Stable, and listed below. */
+  code: string;
+  /** What is wrong, field by field. */
+  errors?: ({
+    field: string;
+    code: string;
+    message: string;
+  })[];
+  /** Names this call in the operator's log. */
+  request_id: string;
+  [further: string]: unknown;
+}
+
+export interface NewCode {
+  /** counter: one sale after another. bill: one bill, valued later. account: one customer's code, month after month. */
+  kind: "counter" | "bill" | "account";
+  label?: string;
+  outlet?: string;
+  metadata?: Metadata;
+  /** The merchant's default unless said. */
+  rail?: string;
+  /** Whose address is printed. */
+  resolved_by?: "gateway" | "bank";
+  charge?: "immediate" | "due_date";
+}
+
+export interface CodePatch {
+  label?: string;
+  outlet?: string;
+  metadata?: Metadata;
+  status?: "active" | "void" | "lost" | "retired";
+  stock?: "made" | "printed" | "delivered";
+}
+
+export interface Code {
+  /** The same as token. */
+  id: string;
+  token: string;
+  kind: "counter" | "bill" | "account";
+  label: string;
+  outlet: TextOrNull;
+  status: "active" | "void" | "lost" | "retired" | "replaced";
+  stock: "made" | "printed" | "delivered";
+  batch: TextOrNull;
+  serial: number | null;
+  rail: TextOrNull;
+  resolved_by: "gateway" | "bank";
+  charge: "immediate" | "due_date";
+  /** Counts the changes of what the code shows. */
+  epoch: number;
+  /** The address of its page. */
+  url: string;
+  /** The text inside the symbol. */
+  payload: string;
+  /** What it shows now. */
+  linked: null | {
+    request_id: string;
+    sale: TextOrNull;
+    since: Time;
+  };
+  /** Of a code that the bank resolves: the request its location shows, or unknown. */
+  bank_shows?: string | null;
+  replaced_by: TextOrNull;
+  created_at: Time;
+  metadata: Metadata;
+}
+
+export interface CodePage {
+  data: Code[];
+  next: TextOrNull;
+}
+
+/** One span in which a code showed a request. */
+export interface Link {
+  epoch: number;
+  request_id: string;
+  sale: TextOrNull;
+  from: Time;
+  until: TimeOrNull;
+  /** The key or person. */
+  by: string | null;
+  /** The key or person; null: the bank or the clock. */
+  ended_by: string | null;
+  why: TextOrNull;
+}
+
+export interface LinkPage {
+  data: Link[];
+  next: TextOrNull;
+}
+
+/** A new request, or one there is. */
+export interface Attach {
+  request?: NewRequest;
+  request_id?: string;
+  /** Take it off the code that shows it now. */
+  move?: boolean;
+  /** What the code shows gives way. */
+  replace?: boolean;
+}
+
+/** Whether the till may take other money, such as cash, for the same sale. */
+export interface Tender {
+  allowed: boolean;
+  /** When not: a status, sale_paid, other_request_open or exception_open. */
+  why?: string;
+}
+
+export interface LinkAnswer {
+  code: Code;
+  /** What it shows now. */
+  request: null | Request;
+  /** The request that this call ended or detached. */
+  displaced: null | {
+    request_id: string;
+    sale: TextOrNull;
+    status: Status;
+    amount: number | null;
+    currency: Currency;
+  };
+  /** The last link that ended by itself, so that a till that asks late learns that it was paid. */
+  previous: null | {
+    request_id: string;
+    sale: TextOrNull;
+    status: null | Status;
+    at: Time;
+  };
+  /** About what was displaced. */
+  may_take_other_tender: null | Tender;
+}
+
+export interface NewLine {
+  description: string;
+  quantity: string;
+  unit_price: Amount;
+  /** Percent; the merchant's unless said. */
+  vat_rate?: string;
+}
+
+/** Seconds, or one such as 15m, 12h, 1d, 1w, 1m (a month). */
+export type ExpiresIn = number | string;
+
+/** `amount` may be left out if there are `lines` (their sum, VAT included), or with `value_later`. Unless said, it expires after 15 minutes on a counter code, 48 hours as a sent link, and never as a bill where the bank allows that. */
+export interface NewRequest {
+  amount?: Amount;
+  currency?: Currency;
+  /** What the payer reads. */
+  reference?: string;
+  /** The caller's own id. Used once, it is refused for ever after. */
+  client_id?: string;
+  /** The till's own id of the cart: at most one open request at a time. */
+  sale?: string;
+  sale_total?: Amount;
+  /** Not yet for the bank; submit it later. */
+  draft?: boolean;
+  /** The request that this one takes the place of. */
+  replaces?: string;
+  lines?: NewLine[];
+  /** Whether unit prices hold it; they do unless said. */
+  vat?: "included" | "excluded";
+  /** For staff; no payer sees it. */
+  note?: string;
+  expires_in?: ExpiresIn;
+  expires_at?: string;
+  /** All that the bank offers unless said. */
+  methods?: string[];
+  /** manual: authorise now, capture later. */
+  capture?: "auto" | "manual";
+  customer?: NewCustomer;
+  /** The payer chooses. */
+  amount_adjustable?: {
+    min: Amount;
+    max: Amount;
+  };
+  /** What it belongs to, such as an appointment. */
+  context?: string;
+  return_url?: string;
+  metadata?: Metadata;
+  value_later?: boolean;
+}
+
+export interface NewCustomer {
+  name?: string;
+  email?: string;
+  /** With country code. */
+  phone?: string;
+  tax_id?: string;
+  address?: string;
+}
+
+export interface RequestPatch {
+  amount?: Amount;
+  lines?: NewLine[];
+  expires_in?: ExpiresIn;
+  expires_at?: string;
+  reference?: string;
+  note?: string;
+  /** The address of the till's own fiscal receipt. */
+  fiscal_receipt?: string;
+  metadata?: Metadata;
+}
+
+export interface Cancel {
+  /** paid_otherwise: cash, card, at the office. */
+  reason?: "cancel" | "paid_otherwise";
+}
+
+export interface NewRefund {
+  amount?: Amount;
+  /** Needed if there is more than one payment. */
+  payment_id?: string;
+  reason?: string;
+}
+
+export interface Refund {
+  id: string;
+  payment_id: string;
+  amount: Amount;
+  status: "pending" | "done" | "failed";
+  reason: TextOrNull;
+  asked_at: Time;
+}
+
+/** Money that the bank says arrived. */
+export interface Payment {
+  /** The bank's. */
+  id: string;
+  amount: Amount;
+  currency: Currency;
+  paid_at: TimeOrNull;
+  way: TextOrNull;
+  /** It is what was asked for, or was accepted as that. */
+  counts: boolean;
+}
+
+export interface Exception {
+  id: string;
+  kind: "late" | "duplicate" | "wrong_amount" | "after_cancel" | "unknown";
+  /** In the list alone. */
+  request_id?: string;
+  payment_id: string;
+  amount: Amount;
+  currency: Currency;
+  opened_at: Time;
+  decision: "accepted" | "returned" | null;
+  decided_at: TimeOrNull;
+  /** A key, or rule. */
+  decided_by: string | null;
+}
+
+export interface ExceptionPage {
+  data: Exception[];
+  next: TextOrNull;
+}
+
+export interface Line {
+  description: string;
+  quantity: string;
+  unit_price: number;
+  vat_rate: string;
+  /** Of the line, VAT included. */
+  total: number;
+  vat: number;
+}
+
+export interface Request {
+  id: string;
+  client_id: TextOrNull;
+  sale: TextOrNull;
+  outlet: TextOrNull;
+  status: Status;
+  end_reason: EndReason;
+  end_asked: boolean;
+  /** null: not valued yet. */
+  amount: number | null;
+  currency: Currency;
+  reference: string;
+  lines: Line[];
+  vat: "included" | "excluded";
+  amount_adjustable: null | {
+    min: number;
+    max: number;
+  };
+  note: TextOrNull;
+  methods: string[];
+  capture: "auto" | "manual";
+  customer: null | Customer;
+  context: TextOrNull;
+  return_url: TextOrNull;
+  metadata: Metadata;
+  value_later: boolean;
+  replaces: TextOrNull;
+  /** Counts the changes of what the bank was asked for. */
+  revision: number;
+  confirmed_revision: number;
+  /** The code that shows it now. */
+  code: string | null;
+  epoch: number | null;
+  /** The word that till and payer's page both show. */
+  pairing: string | null;
+  /** A page of its own. */
+  url: string | null;
+  share: null | Share;
+  created_at: Time;
+  expires_at: TimeOrNull;
+  /** A person opened it. */
+  opened_at: TimeOrNull;
+  paid_at: TimeOrNull;
+  paid_amount: number;
+  refunded_amount: number;
+  payments: Payment[];
+  refunds: Refund[];
+  exceptions: Exception[];
+  deliveries: unknown[];
+  collected: Record<string, string>;
+  fiscal_receipt: TextOrNull;
+  /** The request that took its place. */
+  displaced_by: string | null;
+  may_take_other_tender?: Tender;
+  /** It was asked to end, and the payer has confirmed at the bank. */
+  in_flight?: boolean;
+  bank: BankSide;
+}
+
+export interface BankSide {
+  rail: string;
+  connection: string;
+  id: string;
+  state: "open" | "authorised" | "processing" | "paid" | "closed" | "expired" | "rejected" | null;
+  last_error?: string;
+  bank_shows?: string;
+}
+
+export interface Customer {
+  name: TextOrNull;
+  email: TextOrNull;
+  phone: TextOrNull;
+  tax_id: TextOrNull;
+  address: TextOrNull;
+}
+
+/** The same link, for sending from programs of one's own. */
+export interface Share {
+  url: string;
+  text: string;
+  mailto: string;
+  sms: string;
+}
+
+export interface RequestPage {
+  data: Request[];
+  next: TextOrNull;
+}
+
+export interface Sale {
+  id: string;
+  currency: Currency;
+  total: number | null;
+  paid: number;
+  /** Requests that are not final. */
+  open: string[];
+  /** null: nothing says how much that is. */
+  left: number | null;
+  requests: Request[];
+}
+
+export type EventType = "code.made" | "code.attached" | "code.detached" | "code.scanned" | "code.changed" | "request.created" | "request.changed" | "request.preparing" | "request.active" | "request.rejected" | "request.stalled" | "request.opened" | "request.paying" | "request.processing" | "request.closing" | "request.review" | "request.paid" | "request.expired" | "request.cancelled" | "request.refunded" | "refund.failed" | "exception.opened" | "exception.decided" | "delivery.changed" | "reading.recorded" | "reading.held" | "hold.released" | "bank.changed";
+
+/** What happened, with the request as it stood then. No payer's data. */
+export interface Event {
+  /** Names it for ever; also the webhook-id. */
+  id: string;
+  /** Grows by one, without a gap, in one merchant's log. */
+  seq: number;
+  type: EventType;
+  at: Time;
+  merchant_id: string;
+  outlet: TextOrNull;
+  code: TextOrNull;
+  epoch: number | null;
+  request: null | EventRequest;
+  payment?: Payment;
+  refund?: Refund;
+  exception?: Exception;
+  /** Paid after its time by the bank's clock, or by a decision. */
+  late?: boolean;
+  displaced_by?: string;
+  may_take_other_tender?: Tender;
+  reading?: EventReading;
+}
+
+/** A row of an agent's book. */
+export interface EventReading {
+  id: string;
+  fate: "valued" | "recorded" | "held" | "duplicate" | "superseded" | "adjustment" | "refused" | "rejected";
+  why: TextOrNull;
+  device: string;
+  sequence: number;
+  /** The request that it valued. */
+  request_id: string | null;
+  /** What a paid bill came short of, in minor units. */
+  difference: number;
+}
+
+export interface EventRequest {
+  id: string;
+  client_id: TextOrNull;
+  sale: TextOrNull;
+  reference: string;
+  status: Status;
+  revision: number;
+  amount: number | null;
+  currency: Currency;
+  paid_amount: number;
+  refunded_amount: number;
+  end_reason: EndReason;
+  metadata: Metadata;
+}
+
+export interface EventPage {
+  data: Event[];
+  /** What to go on from. */
+  next: string;
+}
+
+export interface NewWebhook {
+  url: string;
+  label?: string;
+  /** All unless said. */
+  types?: EventType[];
+}
+
+export interface Webhook {
+  id: string;
+  url: string;
+  label: string;
+  /** Empty: all. */
+  types: EventType[];
+  /** It hears of this outlet alone. */
+  outlet: string | null;
+  /** failing: something is held back. down: nothing gets through. gone: it answered 410. */
+  status: "active" | "failing" | "down" | "gone";
+  /** Shown when it is made or rotated, and never again. */
+  secret?: string;
+  old_secrets_until: TimeOrNull;
+  /** Every event up to this seq was delivered, or is held back. */
+  delivered_to: number;
+  /** Requests whose events are held back because one failed. */
+  held: number;
+  next_try_at: TimeOrNull;
+  last_success_at: TimeOrNull;
+  /** Events that were forgotten before the receiver came back. */
+  missed: number;
+  created_at: Time;
+}
+
+export interface WebhookPage {
+  data: Webhook[];
+  next: null;
+}
+
+export interface Replay {
+  /** The seq of an event. */
+  from: number;
+}
+
+export interface Attempt {
+  event_id: string;
+  seq: number;
+  type: EventType;
+  request_id: TextOrNull;
+  at: Time;
+  try: number;
+  ok: boolean;
+  /** Of the receiver's answer. */
+  status: number | null;
+  fault: "status" | "redirect" | "gone" | "refused_address" | "dns" | "connect" | "tls" | "timeout" | "secret" | null;
+  ms: number;
+}
+
+export interface AttemptPage {
+  data: Attempt[];
+  next: null;
+}
+
+export interface Merchant {
+  id: string;
+  name: string;
+  currency: Currency;
+  time_zone: string;
+  day_ends_at: string;
+  mode: "test" | "live";
+  vat_rate: string;
+  contact: string;
+  /** The default one. */
+  rail: string;
+  lines_shown: "after_payment" | "after_word" | "always";
+  late_payments: "hold" | "accept" | "return";
+  takeover: boolean;
+  cashier_refund_limit: number;
+  created_at: Time;
+}
+
+export interface ConnectionSettings {
+  settings?: Record<string, string>;
+  secrets?: Record<string, string>;
+}
+
+export interface Connection {
+  id: string;
+  rail: string;
+  default: boolean;
+  settings: Record<string, string>;
+  /** Their names. */
+  secrets: string[];
+  /** Where the bank is to send its messages. */
+  callback_url: string;
+  /** null: the bank has not said yet. */
+  abilities: null | Abilities;
+  breakers: Breaker[];
+  revision: number;
+  created_at: Time;
+}
+
+export interface Breaker {
+  class: string;
+  state: "closed" | "open" | "half-open";
+  since: TimeOrNull;
+}
+
+export interface Abilities {
+  currencies: Currency[];
+  /** Seconds. */
+  max_expiry: number | null;
+  open_ended: boolean;
+  needs_debtor: boolean;
+  revise: boolean;
+  refund: boolean;
+  capture: boolean;
+  bank_link: boolean;
+  amount_adjustable: boolean;
+  charges: ("immediate" | "due_date")[];
+  methods: string[];
+}
+
+export interface Check {
+  ok: boolean;
+  steps: CheckStep[];
+}
+
+export interface CheckStep {
+  step: string;
+  ok: boolean;
+  code?: string;
+  detail?: string;
+}
+
+/** An amount is told only where it can be paid, and to the scan that paid. */
+export interface Scan {
+  resolution: "payable" | "waiting" | "unvalued" | "nothing_due" | "updating" | "busy" | "processing" | "paid" | "settled" | "ended";
+  token?: string;
+  epoch: number;
+  /** This scan, for looking again and for paying. */
+  s?: string;
+  server_time: Time;
+  refresh_after_ms: number;
+  merchant: {
+    name: string;
+    outlet: TextOrNull;
+    logo_url: TextOrNull;
+    contact: TextOrNull;
+    /** No real money. */
+    test?: boolean;
+  };
+  request?: {
+    reference: string;
+    revision: number;
+    amount: Amount;
+    currency: Currency;
+    expires_at: TimeOrNull;
+    pairing?: string;
+    lines: Line[];
+    paid_at?: Time;
+    receipt_url?: string;
+  };
+  pay?: {
+    url: string;
+    methods: string[];
+  };
+  /** It takes longer than it should; ask at the till. */
+  slow?: boolean;
+  /** Why a bill ended. */
+  reason?: string;
+  settled_on?: Time;
+}
+
+export interface Pay {
+  s: string;
+  revision: number;
+  method?: string;
+}
+
+export interface Payload {
+  kind: "emv";
+  payload: string;
+  until: TimeOrNull;
+  s: string;
+}
