@@ -57,6 +57,8 @@
 //  6. Each settlement is applied once, however often and late it is told, and what fits
 //     no rule is an exception that a person sees. Attribution is by the bank's reference.
 //  7. Money counts only once the bank was asked.
+//  8. The merchant is told each change at least once, in order for each request; a
+//     receiver that was away gets all of it when it returns (deliver.go).
 //  9. A repeated command answers the same and changes nothing.
 //  11. A token and an id are never used again.
 //  12. When the bank does not answer, nothing new becomes payable.

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The commands of docs/tills.md are run from the first to the last in one shell against
+// the demo, and each must answer with the pieces that the page shows below it.
+func TestTheGuideForTillsRuns(t *testing.T) {
+	t.Parallel()
+	needs(t, "bash", "curl", "sed")
+	page, err := os.ReadFile("../../docs/tills.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, code, _, _ := openDemo(t)
+	// A mark after each command tells which answer belongs to which.
+	const mark = "---- "
+	var script strings.Builder
+	var wanted []string // "→" lines, by the command above them
+	command := 0
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		for line := range strings.Lines(block[1]) {
+			piece, isPiece := strings.CutPrefix(line, "# → ")
+			switch {
+			case isPiece:
+				wanted = append(wanted, strings.TrimSuffix(piece, "\n"))
+				script.WriteString("echo; echo '" + mark + "'\n")
+			default:
+				script.WriteString(line)
+				if !strings.HasSuffix(line, "\\\n") {
+					command++
+				}
+			}
+		}
+	}
+	if command < 15 || len(wanted) < 20 {
+		t.Fatalf("%d commands and %d pieces were found in docs/tills.md", command, len(wanted))
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", script.String())
+	cmd.Env = append(os.Environ(), "URL="+f.URL, "KEY="+f.APIKey, "CODE="+code, "BANK="+f.BankURL)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the commands of docs/tills.md: %v\n%s", err, out)
+	}
+	answers := strings.Split(string(out), mark+"\n")
+	if len(answers) != len(wanted)+1 {
+		t.Fatalf("%d answers for %d pieces:\n%s", len(answers), len(wanted), out)
+	}
+	last := ""
+	for i, piece := range wanted {
+		if strings.TrimSpace(answers[i]) != "" { // several pieces may be of one answer
+			last = answers[i]
+		}
+		if !strings.Contains(last, piece) {
+			t.Errorf("docs/tills.md says that there is %q in this answer:\n%s", piece, last)
+		}
+	}
+	for _, name := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(page), -1) {
+		if strings.HasPrefix(name[1], "http") {
+			continue
+		}
+		if _, err := os.Stat("../../docs/" + name[1]); err != nil {
+			t.Errorf("docs/tills.md leads to %s: %v", name[1], err)
+		}
+	}
+}
