@@ -52,7 +52,7 @@ func mounted(t *testing.T) (*Server, *api) {
 	return s, &api{Server: s}
 }
 
-var routeParam = regexp.MustCompile(`:([a-z_]+)`)
+var routeParam = regexp.MustCompile(`:([a-z_0-9]+)`)
 
 // described is a route's path as the description writes it.
 func described(path string) string { return routeParam.ReplaceAllString(path, "{$1}") }
@@ -71,7 +71,7 @@ func operations(doc *openapi3.T) map[string]*openapi3.Operation {
 func skeleton(method, path string, roles []linking.Role) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  %s:\n", path)
-	if params := regexp.MustCompile(`\{([a-z_]+)\}`).FindAllStringSubmatch(path, -1); params != nil {
+	if params := regexp.MustCompile(`\{([a-z_0-9]+)\}`).FindAllStringSubmatch(path, -1); params != nil {
 		b.WriteString("    parameters:\n")
 		for _, p := range params {
 			fmt.Fprintf(&b, "      - {name: %s, in: path, required: true, schema: {type: string}}\n", p[1])
@@ -152,13 +152,15 @@ var (
 		"NewCode": newCode{}, "CodePatch": codePatch{}, "Attach": attachBody{}, "NewRequest": newRequest{}, "NewLine": newLine{},
 		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "NewRefund": refundBody{},
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
+		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "Promise": promiseBody{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
 		"Payment": paymentView{}, "Exception": exceptionView{}, "Line": lineView{}, "Request": requestView{}, "BankSide": bankView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
-		"EventReading": eventReadingView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
+		"EventReading": eventReadingView{}, "EventBatch": eventBatchView{},
+		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
 	}
 )
 

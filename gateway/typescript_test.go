@@ -182,7 +182,7 @@ func scriptMethod(root node, path, method string, at, o node) string {
 		}
 		params = append(params, as+optional+": "+scriptType(p.at("schema"), ""))
 	}
-	url := regexp.MustCompile(`\{([a-z_]+)\}`).ReplaceAllString(path, "$${encodeURIComponent(params.$1)}")
+	url := regexp.MustCompile(`\{([a-z_0-9]+)\}`).ReplaceAllString(path, "$${encodeURIComponent(params.$1)}")
 	var args []string
 	if params != nil {
 		arg := "params: { " + strings.Join(params, "; ") + " }"

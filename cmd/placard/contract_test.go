@@ -90,7 +90,7 @@ var theContract = sync.OnceValue(func() *contract {
 
 func pathPattern(path string) *regexp.Regexp {
 	quoted := regexp.QuoteMeta(path)
-	return regexp.MustCompile(`^(?i)` + regexp.MustCompile(`\\\{[a-z_]+\\\}`).ReplaceAllString(quoted, `[^/]+?`) + `/?$`)
+	return regexp.MustCompile(`^(?i)` + regexp.MustCompile(`\\\{[a-z_0-9]+\\\}`).ReplaceAllString(quoted, `[^/]+?`) + `/?$`)
 }
 
 func pointer(s string) string {
@@ -121,7 +121,7 @@ func (k *contract) find(method, path string) *operation {
 	var best *operation
 	for i := range k.operations {
 		o := &k.operations[i]
-		if o.method == method && o.path.MatchString(path) && (best == nil || strings.Count(o.place, "{") < strings.Count(best.place, "{")) {
+		if o.method == method && o.path.MatchString(path) && (best == nil || strings.Count(o.place, "%7B") < strings.Count(best.place, "%7B")) {
 			best = o
 		}
 	}
@@ -325,7 +325,7 @@ func eventsAreAsDocumented(t *testing.T, till *client) {
 			after++
 			name := e["type"].(string)
 			seen[name]++
-			for _, further := range []string{"payment", "refund", "exception", "late", "displaced_by", "may_take_other_tender", "reading"} {
+			for _, further := range []string{"payment", "refund", "exception", "late", "displaced_by", "may_take_other_tender", "reading", "batch", "by"} {
 				_, has := e[further]
 				switch {
 				case slices.Contains(always[name], further) && !has:
@@ -495,6 +495,33 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	eventsAreAsDocumented(t, &till)
 	till.get("/v1/events?after=latest&wait=0").is(200)
 	till.get("/v1/requests?nonsense=1").refused(422, "invalid_request", "nonsense unknown_parameter")
+	// Codes by the batch, and on paper.
+	batch := ""
+	each("makeBatch", "POST", fixed("/v1/codes/batches"), func(_ string, r *reply) { batch = "/v1/codes/batches/" + r.str("id") })
+	till.call("POST", "/v1/codes/batches", "label,account\nMill Lane,4713\n", "Content-Type", "text/csv").is(422)
+	till.call("POST", "/v1/codes/batches?kind=account&dry_run=true", "label,account\nMill Lane,4713\n", "Content-Type", "text/csv").is(200).says("id", nil, "count", 1)
+	till.get("/v1/codes/batches?limit=1").is(200)
+	till.get(batch+"?book=true").is(200).says("book.made", 2)
+	rows := till.get(batch + "/rows").is(200)
+	till.get(batch + "/rows?format=csv").is(200)
+	till.get(batch + "/rows?format=ndjson").is(200)
+	till.get("/v1/print/stocks").is(200)
+	job := m{"codes": []any{rows.str("data.0.token")}, "stock": "62x62", "format": "png"}
+	till.call("POST", "/v1/print/proofs", job).is(200)
+	sheet := till.call("POST", "/v1/print/sheets", job).is(200)
+	till.get("/v1/print/proofs/" + sheet.Header.Get("Placard-Proof")).is(200)
+	till.call("POST", "/v1/print/sheets", m{"codes": []any{}, "stock": "62x62"}).is(422)
+	each("markBatch", "POST", fixed(batch+"/mark"))
+	till.get(batch).is(200)
+	phone.get("/print", "Accept", "text/html").is(200)
+	phone.call("POST", "/q/"+till.makeCode("bill")+"/notify", m{"email": "ana@example.com"}).is(200).says("noted", true)
+	phone.call("POST", "/q/"+code+"/word", m{"s": "x", "pairing": "47 kite"})
+	till.get("/v1/requests/"+id+"/receipt?format=txt").is(200)
+	till.get("/v1/requests/" + id + "/receipt?format=pdf").is(200)
+	for _, form := range []string{"pdf", "zpl", "escpos"} {
+		till.get("/v1/codes/" + rows.str("data.0.token") + "/qr." + form).is(200)
+	}
+
 	as(linking.Agent).get("/v1/merchant").is(200)
 	hook := ""
 	each("makeWebhook", "POST", fixed("/v1/webhooks"), func(_ string, r *reply) {

@@ -84,6 +84,46 @@ export class Placard {
     return this.call("GET", `/v1/codes`, { kind: params.kind, linked: params.linked, stock: params.stock, status: params.status, batch: params.batch, outlet: params.outlet, q: params.q, limit: params.limit, after: params.after }, {}, undefined);
   }
 
+  /** Make 1 to 1,000,000 codes. A `count`, or `rows`, one for each code; {n} in `label_pattern` is the serial. A printed, unused code costs nothing. As text/csv: rows whose first line names the columns (label, account, and others, which become metadata), with everything else in the address. With `dry_run`, nothing is made. Codes that the bank resolves are made at a pace: `status` and `done` tell how far. */
+  makeBatch(body: NewBatch, params: { dry_run?: boolean; idempotencyKey?: string } = {}): Promise<Batch> {
+    return this.call("POST", `/v1/codes/batches`, { dry_run: params.dry_run }, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** List batches. */
+  listBatches(params: { limit?: number; after?: string } = {}): Promise<BatchPage> {
+    return this.call("GET", `/v1/codes/batches`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Read a batch. */
+  getBatch(params: { batch: string; book?: boolean }): Promise<Batch> {
+    return this.call("GET", `/v1/codes/batches/${encodeURIComponent(params.batch)}`, { book: params.book }, {}, undefined);
+  }
+
+  /** The codes of a batch, with what is printed in each. A page as JSON, or all of them as CSV or JSON lines (`format`, or `Accept`). Placard-Rows says how many lines there are to be: whoever has fewer has not got all. */
+  batchRows(params: { batch: string; format?: "json" | "csv" | "ndjson"; from?: number; to?: number; limit?: number; after?: string }): Promise<RowPage> {
+    return this.call("GET", `/v1/codes/batches/${encodeURIComponent(params.batch)}/rows`, { format: params.format, from: params.from, to: params.to, limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Say what became of a batch, a range, or what a print shop lists. Of all codes, of the serials from `from` to `to`, or of those in `file`, a line each a serial, a run of serials (1-500), a token or what was printed. */
+  markBatch(params: { batch: string; idempotencyKey?: string }, body: BatchMark): Promise<MarkedBatch> {
+    return this.call("POST", `/v1/codes/batches/${encodeURIComponent(params.batch)}/mark`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** The label stocks there are. */
+  listStocks(): Promise<StockPage> {
+    return this.call("GET", `/v1/print/stocks`, {}, {}, undefined);
+  }
+
+  /** Say what would be printed, and print nothing. */
+  proveSheets(body: PrintJob): Promise<Proofs> {
+    return this.call("POST", `/v1/print/proofs`, {}, {}, body);
+  }
+
+  /** What was seen on a sheet before it was printed. */
+  getProof(params: { sha256: string }): Promise<Proof> {
+    return this.call("GET", `/v1/print/proofs/${encodeURIComponent(params.sha256)}`, {}, {}, undefined);
+  }
+
   /** Read a code. */
   getCode(params: { code: string }): Promise<Code> {
     return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}`, {}, {}, undefined);
@@ -672,6 +712,19 @@ export interface Event {
   displaced_by?: string;
   may_take_other_tender?: Tender;
   reading?: EventReading;
+  batch?: EventBatch;
+  /** Who did it to a batch. */
+  by?: string;
+}
+
+/** A batch of codes, or a range of its serials. */
+export interface EventBatch {
+  id: string;
+  codes: number;
+  from: number;
+  to: number;
+  status: "active" | "void" | "lost" | "retired" | "replaced" | null;
+  stock: "made" | "printed" | "delivered" | null;
 }
 
 /** A row of an agent's book. */
@@ -863,7 +916,10 @@ export interface Scan {
     amount: Amount;
     currency: Currency;
     expires_at: TimeOrNull;
+    /** The word that the till shows too. */
     pairing?: string;
+    /** Instead, where the payer is to pick the till's picture. */
+    pairing_choices?: string[];
     lines: Line[];
     paid_at?: Time;
     receipt_url?: string;
@@ -877,6 +933,230 @@ export interface Scan {
   /** Why a bill ended. */
   reason?: string;
   settled_on?: Time;
+}
+
+export interface NewBatch {
+  kind: "counter" | "bill" | "account";
+  count?: number;
+  rows?: BatchRow[];
+  label_pattern?: string;
+  outlet?: string;
+  metadata?: Metadata;
+  rail?: string;
+  resolved_by?: "gateway" | "bank";
+  charge?: "immediate" | "due_date";
+  /** The pace at which the bank is asked for locations. */
+  per_second?: number;
+}
+
+export interface BatchRow {
+  label?: string;
+  account?: string;
+  metadata?: Metadata;
+}
+
+export interface Batch {
+  /** null in a dry run. */
+  id: string | null;
+  kind: "counter" | "bill" | "account";
+  count: number;
+  /** How many are made. */
+  done: number;
+  status: "planned" | "making" | "waiting" | "done";
+  left_seconds: number;
+  /** Why it waits. */
+  problem: string | null;
+  /** Locations at the bank that no code has. */
+  orphans: number;
+  label_pattern: string;
+  outlet: TextOrNull;
+  rail: TextOrNull;
+  resolved_by: "gateway" | "bank";
+  charge: "immediate" | "due_date";
+  metadata: Metadata;
+  created_at: TimeOrNull;
+  marks: Mark[];
+  book?: Book;
+}
+
+export interface MarkedBatch {
+  /** null in a dry run. */
+  id: string | null;
+  kind: "counter" | "bill" | "account";
+  count: number;
+  /** How many are made. */
+  done: number;
+  status: "planned" | "making" | "waiting" | "done";
+  left_seconds: number;
+  /** Why it waits. */
+  problem: string | null;
+  /** Locations at the bank that no code has. */
+  orphans: number;
+  label_pattern: string;
+  outlet: TextOrNull;
+  rail: TextOrNull;
+  resolved_by: "gateway" | "bank";
+  charge: "immediate" | "due_date";
+  metadata: Metadata;
+  created_at: TimeOrNull;
+  marks: Mark[];
+  book?: Book;
+  /** How many codes. */
+  marked: number;
+}
+
+/** What became of a range of serials. */
+export interface Mark {
+  from: number;
+  to: number;
+  status: "active" | "void" | "lost" | "retired" | null;
+  stock: "made" | "printed" | "delivered" | null;
+  at: TimeOrNull;
+  by: TextOrNull;
+}
+
+/** How many codes are what. */
+export interface Book {
+  made: number;
+  printed: number;
+  delivered: number;
+  bound: number;
+  valued: number;
+  paid: number;
+  active: number;
+  void: number;
+  lost: number;
+  retired: number;
+  replaced: number;
+}
+
+export interface BatchPage {
+  data: Batch[];
+  next: TextOrNull;
+}
+
+export interface BatchMark {
+  stock?: "made" | "printed" | "delivered";
+  status?: "active" | "void" | "lost" | "retired";
+  from?: number;
+  to?: number;
+  file?: string;
+}
+
+export interface Row {
+  serial: number;
+  token: string;
+  /** The text inside the symbol. */
+  payload: string;
+  label: string;
+  account: string;
+  status: "active" | "void" | "lost" | "retired" | "replaced";
+  stock: "made" | "printed" | "delivered";
+  bound: boolean;
+  valued: boolean;
+  paid: boolean;
+  metadata: Metadata;
+}
+
+export interface RowPage {
+  data: Row[];
+  next: TextOrNull;
+}
+
+export interface PrintJob {
+  /** Or a batch. */
+  codes?: string[];
+  batch?: string;
+  /** The first serial. */
+  from?: number;
+  /** The last serial. */
+  to?: number;
+  /** Number of the first sheet, where a run is printed in parts. */
+  sheet?: number;
+  /** Sheets of the whole run. */
+  of?: number;
+  format?: "pdf" | "png" | "zpl" | "escpos";
+  title?: string;
+  /** An id of GET /v1/print/stocks. */
+  stock: string;
+  dpi?: number;
+  level?: "L" | "M" | "Q" | "H";
+  /** A decimal number. */
+  module_mm?: string;
+  caption?: boolean;
+  language?: string;
+  help?: string;
+  /** #rrggbb */
+  ink?: string;
+  /** #rrggbb */
+  ground?: string;
+  logo?: boolean;
+  /** The printer draws the symbol itself. */
+  native?: boolean;
+  /** Cutting marks. */
+  marks?: boolean;
+  proof?: "read" | "full";
+  /** Once all is proved, the codes are marked as printed. */
+  mark?: boolean;
+}
+
+export interface Stock {
+  id: string;
+  name: string;
+  use: string;
+  /** On a sheet. */
+  labels: number;
+  page_mm: Size;
+  label_mm: Size;
+  /** Of the usual printer. */
+  dpi: number;
+}
+
+export interface Size {
+  w: number;
+  h: number;
+}
+
+export interface StockPage {
+  data: Stock[];
+  next: TextOrNull;
+}
+
+export interface Proofs {
+  passed: true;
+  codes: number;
+  /** Codes that are out of use. */
+  skipped: number;
+  reader: string;
+  sheets: Seen[];
+  /** What found no room. */
+  left_out: string[];
+}
+
+export interface Proof {
+  sha256: string;
+  at: TimeOrNull;
+  by: TextOrNull;
+  batch: TextOrNull;
+  from: number;
+  to: number;
+  code: TextOrNull;
+  stock: string;
+  passed: boolean;
+  seen: Seen;
+}
+
+/** What was read off a sheet, whole and damaged. */
+export type Seen = Record<string, unknown>;
+
+export interface Word {
+  s: string;
+  pairing: string;
+}
+
+export interface Promise {
+  email?: string;
+  phone?: string;
 }
 
 export interface Pay {
