@@ -152,7 +152,7 @@ var (
 		"NewCode": newCode{}, "CodePatch": codePatch{}, "Attach": attachBody{}, "NewRequest": newRequest{}, "NewLine": newLine{},
 		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "NewRefund": refundBody{},
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
-		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "Promise": promiseBody{},
+		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},

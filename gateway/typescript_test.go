@@ -48,6 +48,9 @@ func typeScript(t *testing.T) string {
 	root := node{doc}
 	var types, methods strings.Builder
 	for name, s := range root.at("components", "schemas").fields() {
+		if slices.Contains([]string{"Array", "Error", "Map", "Number", "Object", "Placard", "PlacardError", "Promise", "Query", "Record", "Response", "Set", "String"}, name) {
+			t.Errorf("components.schemas.%s: the TypeScript client needs that name for something else", name)
+		}
 		types.WriteString("\n" + comment(s.text("description"), ""))
 		if fields := s.at("properties"); fields.v != nil && s.at("anyOf").v == nil {
 			fmt.Fprintf(&types, "export interface %s {\n%s}\n", name, members(s, "  "))

@@ -1154,7 +1154,7 @@ export interface Word {
   pairing: string;
 }
 
-export interface Promise {
+export interface PayerPromise {
   email?: string;
   phone?: string;
 }
