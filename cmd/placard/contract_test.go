@@ -516,7 +516,7 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	phone.get("/print", "Accept", "text/html").is(200)
 	phone.call("POST", "/q/"+till.makeCode("bill")+"/notify", m{"email": "ana@example.com"}).is(200).says("noted", true)
 	phone.call("POST", "/q/"+code+"/word", m{"s": "x", "pairing": "47 kite"})
-	till.get("/v1/requests/"+id+"/receipt?format=txt").is(200)
+	till.get("/v1/requests/" + id + "/receipt?format=txt").is(200)
 	till.get("/v1/requests/" + id + "/receipt?format=pdf").is(200)
 	for _, form := range []string{"pdf", "zpl", "escpos"} {
 		till.get("/v1/codes/" + rows.str("data.0.token") + "/qr." + form).is(200)

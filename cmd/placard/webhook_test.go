@@ -12,6 +12,8 @@ import (
 	"time"
 
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"placard/linking/storetest"
 )
 
 // tillServer is a merchant's own program: it takes webhooks and verifies them.
@@ -163,4 +165,60 @@ func TestD8WebhooksOfARunningGateway(t *testing.T) {
 		t.Errorf("the gateway took %s to stop", took)
 	}
 	close(release)
+}
+
+// Two gateways over one Redis: whichever made the change, the receiver hears of it soon,
+// in order for each request, and what both could have sent comes once; one of them ends
+// in the middle, and nothing is lost.
+func TestD8TwoGatewaysDeliverAsOne(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{redis: storetest.NewRedis(t, storetest.Durable()...), gateways: 2, bare: true, serve: []string{"--webhook-allow", "127.0.0.0/8"}})
+	server := newTillServer(t)
+	till := h.shop.till
+	made := till.call("POST", "/v1/webhooks", m{"url": server.url}).is(201)
+	server.set(func() { server.secret = made.str("secret") })
+	since := till.lastSeq()
+	sell := func(n int) (last string) {
+		for i := range n {
+			h.point(i % len(h.addresses))
+			last = till.attach(till.makeCode("counter"), 100+i)
+			h.bank.pays(last)
+		}
+		return last
+	}
+	last := sell(10)
+	server.await("the tenth sale is paid", func(e tillEvent) bool { return e.Type == "request.paid" && e.Request.ID == last })
+	if code := h.gateways[1].stop(); code != done {
+		t.Fatalf("the gateway ended with %d", code)
+	}
+	h.gateways, h.addresses = h.gateways[:1], h.addresses[:1]
+	last = sell(5)
+	server.await("the last sale is paid", func(e tillEvent) bool { return e.Type == "request.paid" && e.Request.ID == last })
+	all := till.allEvents(since)
+	end := all[len(all)-1].ID
+	server.await("the last event of all", func(e tillEvent) bool { return e.ID == end })
+	hook := "/v1/webhooks/" + made.str("id")
+	eventually(t, "all is delivered", func() bool { return till.get(hook).num("delivered_to") >= all[len(all)-1].Seq })
+	server.set(func() {
+		count, newest := map[string]int{}, map[string]int64{}
+		for _, e := range server.events {
+			if count[e.ID]++; count[e.ID] > 1 || e.Request == nil {
+				continue
+			}
+			if newest[e.Request.ID] > e.Seq {
+				t.Errorf("D8: event %d of a request came after %d", e.Seq, newest[e.Request.ID])
+			}
+			newest[e.Request.ID] = e.Seq
+		}
+		repeats := len(server.events) - len(count)
+		for _, e := range all {
+			if count[e.ID] == 0 {
+				t.Errorf("D8: event %d, %s, never came", e.Seq, e.Type)
+			}
+		}
+		if repeats > len(all)/10 {
+			t.Errorf("%d of %d came twice", repeats, len(all))
+		}
+		t.Logf("%d events, %d twice", len(all), repeats)
+	})
 }
