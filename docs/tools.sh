@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing, from Debian, where that is possible:
-# redis-server, chromium, zbarimg, pdftoppm, node, npm. Says what it could not install; the tests
+# redis-server, chromium, zbarimg, pdftoppm, node, npm, curl. Says what it could not install; the tests
 # that need it then fail under CI=1 and say so loudly elsewhere.
 set -u
-declare -A package=([redis-server]=redis-server [redis-cli]=redis-tools [chromium]=chromium [zbarimg]=zbar-tools [pdftoppm]=poppler-utils [node]=nodejs [npm]=npm)
+declare -A package=([redis-server]=redis-server [redis-cli]=redis-tools [chromium]=chromium [zbarimg]=zbar-tools [pdftoppm]=poppler-utils [node]=nodejs [npm]=npm [curl]=curl)
 missing=()
 for tool in "${!package[@]}"; do
   command -v "$tool" >/dev/null || missing+=("${package[$tool]}")
