@@ -167,7 +167,7 @@ func problemCode(a bankapi.Answer) string {
 		return ""
 	}
 	var p problemDoc
-	if decode(a.Body, &p) != nil {
+	if bankapi.Decode(a.Body, &p) != nil {
 		return ""
 	}
 	return bankapi.ShortCode(p.Code, "")
@@ -179,15 +179,7 @@ func unsendable(err error) *linking.BankError {
 
 // understood turns a fault of an answer into what it leaves known: nothing.
 func understood[T any](v T, err error) (T, error) {
-	if err == nil {
-		return v, nil
-	}
-	var none T
-	code := "malformed"
-	if u, ok := errors.AsType[unreadable](err); ok {
-		code = string(u)
-	}
-	return none, bankapi.Unreadable(code, "The relay's answer cannot be trusted.", err)
+	return bankapi.Understood(v, err, "The relay's answer cannot be trusted.")
 }
 
 func (b *Bank) Abilities(ctx context.Context) (linking.Abilities, error) {

@@ -15,7 +15,7 @@ import (
 // mustBeCode fails unless err is a fault of the answer's with a code of ours.
 func mustBeCode(t *testing.T, err error) {
 	t.Helper()
-	if u, ok := errors.AsType[unreadable](err); !ok || bankapi.ShortCode(string(u), "") == "" {
+	if u, ok := errors.AsType[bankapi.Fault](err); !ok || bankapi.ShortCode(string(u), "") == "" {
 		t.Fatalf("%T %v is no code", err, err)
 	}
 }

@@ -174,10 +174,10 @@ func goodID(s string) bool {
 func money(amount *int64, currency string) (linking.Money, error) {
 	c, ok := linking.ParseCurrency(currency)
 	if !ok {
-		return linking.Money{}, unreadable("bad_currency")
+		return linking.Money{}, bankapi.Fault("bad_currency")
 	}
 	if amount == nil || !goodAmount(*amount) {
-		return linking.Money{}, unreadable("bad_amount")
+		return linking.Money{}, bankapi.Fault("bad_amount")
 	}
 	return linking.Money{Amount: linking.Amount(*amount), Currency: c}, nil
 }
@@ -189,7 +189,7 @@ func timeOf(s string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || t.Year() < 2000 || t.Year() > 9000 {
-		return time.Time{}, unreadable("bad_time")
+		return time.Time{}, bankapi.Fault("bad_time")
 	}
 	return t.UTC(), nil
 }
@@ -197,21 +197,21 @@ func timeOf(s string) (time.Time, error) {
 // stateOf reads an answer about the request id.
 func stateOf(body []byte, id linking.RequestID, plain bool) (s linking.BankState, err error) {
 	var d requestDoc
-	if err := decode(body, &d); err != nil {
+	if err := bankapi.Decode(body, &d); err != nil {
 		return s, err
 	}
 	if d.ID == nil || *d.ID != string(id) {
-		return s, unreadable("wrong_id")
+		return s, bankapi.Fault("wrong_id")
 	}
 	s.ID, s.Revision, s.Status = id, d.Revision, linking.BankStatus(d.Status)
 	switch s.Status {
 	case linking.BankOpen, linking.BankAuthorised, linking.BankProcessing, linking.BankPaid,
 		linking.BankClosed, linking.BankExpired, linking.BankRejected:
 	default:
-		return s, unreadable("unknown_status")
+		return s, bankapi.Fault("unknown_status")
 	}
 	if d.Revision < 0 {
-		return s, unreadable("bad_revision")
+		return s, bankapi.Fault("bad_revision")
 	}
 	if s.Money, err = money(d.Amount, d.Currency); err != nil {
 		return s, err
@@ -231,19 +231,19 @@ func stateOf(body []byte, id linking.RequestID, plain bool) (s linking.BankState
 	for _, p := range d.Payments {
 		bp := linking.BankPayment{ID: p.ID, Method: bankapi.ShortCode(p.Method, "")}
 		if _, twice := currencies[p.ID]; twice || !goodID(p.ID) {
-			return s, unreadable("bad_payment")
+			return s, bankapi.Fault("bad_payment")
 		}
 		if bp.Money, err = money(p.Amount, p.Currency); err != nil {
 			return s, err
 		}
 		if bp.PaidAt, err = timeOf(p.PaidAt); err != nil || bp.PaidAt.IsZero() {
-			return s, unreadable("bad_payment")
+			return s, bankapi.Fault("bad_payment")
 		}
 		currencies[p.ID] = bp.Money.Currency
 		s.Payments = append(s.Payments, bp)
 	}
 	if s.Status == linking.BankPaid && len(s.Payments) == 0 {
-		return s, unreadable("paid_without_payment")
+		return s, bankapi.Fault("paid_without_payment")
 	}
 	seen := map[string]bool{}
 	for _, r := range d.Refunds {
@@ -252,7 +252,7 @@ func stateOf(body []byte, id linking.RequestID, plain bool) (s linking.BankState
 			return s, err
 		}
 		if seen[br.ID] || currencies[br.PaymentID] != m.Currency {
-			return s, unreadable("bad_refund")
+			return s, bankapi.Fault("bad_refund")
 		}
 		seen[br.ID] = true
 		s.Refunds = append(s.Refunds, br)
@@ -262,7 +262,7 @@ func stateOf(body []byte, id linking.RequestID, plain bool) (s linking.BankState
 
 func (w *wayDoc) way(plain bool) (linking.Way, error) {
 	if w == nil {
-		return linking.Way{}, unreadable("no_way")
+		return linking.Way{}, bankapi.Fault("no_way")
 	}
 	until, err := timeOf(w.Until)
 	if err != nil {
@@ -272,21 +272,21 @@ func (w *wayDoc) way(plain bool) (linking.Way, error) {
 	switch way.Kind {
 	case linking.Redirect:
 		if err := webURL(w.URL, plain); err != nil {
-			return linking.Way{}, unreadable("bad_way")
+			return linking.Way{}, bankapi.Fault("bad_way")
 		}
 		way.URL = w.URL
 	case linking.App:
 		if !appURL(w.URL) {
-			return linking.Way{}, unreadable("bad_way")
+			return linking.Way{}, bankapi.Fault("bad_way")
 		}
 		way.URL = w.URL
 	case linking.EMV:
 		if len(w.Payload) == 0 || len(w.Payload) > 1024 || !printable(w.Payload) {
-			return linking.Way{}, unreadable("bad_way")
+			return linking.Way{}, bankapi.Fault("bad_way")
 		}
 		way.Payload = w.Payload
 	default:
-		return linking.Way{}, unreadable("bad_way")
+		return linking.Way{}, bankapi.Fault("bad_way")
 	}
 	return way, nil
 }
@@ -323,10 +323,10 @@ func (r *refundDoc) refund() (linking.BankRefund, linking.Money, error) {
 	switch br.Status {
 	case linking.RefundPending, linking.RefundDone, linking.RefundFailed:
 	default:
-		return br, m, unreadable("unknown_status")
+		return br, m, bankapi.Fault("unknown_status")
 	}
 	if !goodID(r.ID) || !goodID(r.PaymentID) {
-		return br, m, unreadable("bad_refund")
+		return br, m, bankapi.Fault("bad_refund")
 	}
 	if r.Reason != "" {
 		br.Reason = bankapi.ShortCode(r.Reason, "other")
@@ -337,7 +337,7 @@ func (r *refundDoc) refund() (linking.BankRefund, linking.Money, error) {
 // refundOf reads the answer to a refund that was asked for.
 func refundOf(body []byte, ask linking.RefundAsk) (linking.BankRefund, error) {
 	var d refundDoc
-	if err := decode(body, &d); err != nil {
+	if err := bankapi.Decode(body, &d); err != nil {
 		return linking.BankRefund{}, err
 	}
 	r, m, err := d.refund()
@@ -345,21 +345,21 @@ func refundOf(body []byte, ask linking.RefundAsk) (linking.BankRefund, error) {
 	case err != nil:
 		return linking.BankRefund{}, err
 	case r.ID != string(ask.Refund) || r.PaymentID != ask.PaymentID:
-		return linking.BankRefund{}, unreadable("wrong_id")
+		return linking.BankRefund{}, bankapi.Fault("wrong_id")
 	case m != ask.Money:
-		return linking.BankRefund{}, unreadable("wrong_amount")
+		return linking.BankRefund{}, bankapi.Fault("wrong_amount")
 	}
 	return r, nil
 }
 
 func abilitiesOf(body []byte) (linking.Abilities, error) {
 	var d abilitiesDoc
-	if err := decode(body, &d); err != nil {
+	if err := bankapi.Decode(body, &d); err != nil {
 		return linking.Abilities{}, err
 	}
 	const century = 100 * 365 * 24 * 3600
 	if d.MaxExpiry < 0 || d.MaxExpiry > century {
-		return linking.Abilities{}, unreadable("bad_expiry")
+		return linking.Abilities{}, bankapi.Fault("bad_expiry")
 	}
 	a := linking.Abilities{
 		MaxExpiry: time.Duration(d.MaxExpiry) * time.Second, OpenEnded: d.OpenEnded, NeedsDebtor: d.NeedsDebtor,
@@ -372,7 +372,7 @@ func abilitiesOf(body []byte) (linking.Abilities, error) {
 		}
 	}
 	if len(a.Currencies) == 0 {
-		return linking.Abilities{}, unreadable("bad_currency")
+		return linking.Abilities{}, bankapi.Fault("bad_currency")
 	}
 	for _, m := range d.Methods {
 		if bankapi.ShortCode(m, "") != "" {
@@ -392,21 +392,21 @@ type page struct {
 
 func listOf(body []byte) (page, error) {
 	var d listDoc
-	if err := decode(body, &d); err != nil {
+	if err := bankapi.Decode(body, &d); err != nil {
 		return page{}, err
 	}
 	asOf, err := timeOf(d.AsOf)
 	if err != nil || asOf.IsZero() {
-		return page{}, unreadable("bad_time")
+		return page{}, bankapi.Fault("bad_time")
 	}
 	p := page{next: d.Next, asOf: asOf}
 	if len(p.next) > 512 || !printable(p.next) {
-		return page{}, unreadable("bad_cursor")
+		return page{}, bankapi.Fault("bad_cursor")
 	}
 	for _, one := range d.Data {
 		at, err := timeOf(one.ChangedAt)
 		if err != nil || at.IsZero() || at.Before(p.last) {
-			return page{}, unreadable("bad_time")
+			return page{}, bankapi.Fault("bad_time")
 		}
 		p.last = at
 		if id, ok := linking.ParseRequestID(one.ID); ok && string(id) == one.ID {
@@ -419,12 +419,12 @@ func listOf(body []byte) (page, error) {
 // callbackOf reads the body of a callback.
 func callbackOf(body []byte) (linking.RequestID, error) {
 	var d callbackDoc
-	if err := decode(body, &d); err != nil {
+	if err := bankapi.Decode(body, &d); err != nil {
 		return "", err
 	}
 	id, ok := linking.ParseRequestID(d.ID)
 	if !ok || string(id) != d.ID {
-		return "", unreadable("wrong_id")
+		return "", bankapi.Fault("wrong_id")
 	}
 	return id, nil
 }
