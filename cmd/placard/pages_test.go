@@ -45,6 +45,19 @@ func (h *house) openTill(t testing.TB, code string, o tabOptions) *tab {
 	return b
 }
 
+// until waits until an expression of JavaScript is true on the page.
+func (b *tab) until(js string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if yes, err := evals[bool](b, js); err == nil && yes {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("never %s in:\n%s\n%s", js, b.text("body"), b.faults())
+		}
+	}
+}
+
 func (b *tab) wellBehaved() {
 	b.t.Helper()
 	if f := b.faults(); f != "" {
@@ -327,6 +340,54 @@ func TestTheTillLivesThroughALostNetwork(t *testing.T) {
 		wire.mend()
 		b.shows("Seen, next sale")
 	})
+}
+
+// TestNoAnswerHidesWhatCameAfterIt: an answer that tells of the sale is slower than the
+// event that the bank has confirmed it. The till shows what is newer, at once and not when
+// it next asks by itself.
+func TestNoAnswerHidesWhatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, method string
+		sell         func(b *tab, till *client, code string)
+	}{
+		{"another program's sale", "GET", func(b *tab, till *client, code string) { till.link(code, m{"amount": 800}).is(200) }},
+		{"its own sale", "PUT", func(b *tab, till *client, code string) {
+			b.typeInto("Amount EUR", "800")
+			b.click("Show on the code")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, houseOptions{bare: true})
+			till := h.shop.till
+			code := till.makeCode("counter")
+			b := openTab(t, tabOptions{width: 800, height: 900})
+			tell(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `window.setInterval = () => 0`})
+			b.goTo(h.addresses[0] + "/till/" + code + "#" + till.key)
+			b.shows("New sale")
+			eval[bool](b, fmt.Sprintf(`(() => {
+				const real = fetch, freed = new Promise((r) => { window.free = r; });
+				window.fetch = async (path, how) => {
+					const slow = how.method === %q && path.endsWith("/link");
+					if (slow) how.headers.Prefer = "wait=0"; // it tells of the sale before the bank has it
+					const answer = await real(path, how);
+					if (slow) { window.holds = true; await freed; }
+					return answer;
+				};
+				return true;
+			})()`, c.method))
+			h.bank.strikes("create", "latency", 3000)
+			c.sell(b, till, code)
+			b.until("window.holds === true")
+			h.bank.heals()
+			till.awaitStatus(till.get("/v1/codes/"+code+"/link").str("request.id"), "active")
+			b.until(`document.querySelector("#list .fate").innerText === "waiting"`) // the event is there
+			eval[bool](b, "window.free(), true")
+			b.shows("Waiting for payment")
+			b.wellBehaved()
+		})
+	}
 }
 
 // TestWhatACashierDoes goes through the till's other buttons.

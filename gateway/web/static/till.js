@@ -108,7 +108,7 @@
 
   let syncing = false, more = false;
   async function sync() {
-    if (!opened || kept.owed) return;
+    if (!opened || kept.owed) return; // what is owed asks once more when it is answered
     if (syncing) { more = true; return; } // what is being answered may be older than what calls for this
     syncing = true;
     try {
@@ -179,7 +179,8 @@
       keep({ steps: { ...kept.steps, [STEP[e.type]]: true } });
       draw();
     }
-    if (mine ? !STEP[e.type] || e.type === "request.processing" : e.type.startsWith("code.")) sync();
+    // What is not ours yet may be what an answer on its way will tell of, and be newer.
+    if (!mine || !STEP[e.type] || e.type === "request.processing") sync();
     if (e.type.startsWith("request.") || e.type.startsWith("refund.") || e.type.startsWith("exception.")) list();
   }
 
@@ -497,6 +498,7 @@
         empty();
         keep({ request: r.data.request.id, steps: {} });
         take(r.data.request);
+        sync(); // the bank's word may have come before this answer
         list();
         $("what").scrollIntoView({ block: "nearest" });
         return;
@@ -521,7 +523,7 @@
     for (const b of [$("cancel"), $("otherwise")]) b.disabled = true;
     try {
       const r = await api("POST", `/v1/requests/${id}/cancel`, reason ? { reason } : {}, { headers: { Prefer: "wait=5" } });
-      if (r.ok && kept.request === id) take(r.data);
+      if (r.ok && kept.request === id) { take(r.data); sync(); }
       else if (!r.ok) { await sync(); if (request && !FINAL.includes(request.status)) say($("tender"), r.data.detail, false); }
     } catch (e) { /* the banner says it; the sale is asked about */ }
     for (const b of [$("cancel"), $("otherwise")]) b.disabled = false;
