@@ -45,6 +45,9 @@ func (a *api) parsePages() (err error) {
 	if a.tillWords, err = readLanguages(webFolder("web/words/till")); err != nil {
 		return err
 	}
+	if a.printWords, err = readLanguages(webFolder("web/words/print")); err != nil {
+		return err
+	}
 	for i, name := range linking.Pictures {
 		a.pictures[i] = a.assets.url("pictures/" + name + ".svg")
 	}

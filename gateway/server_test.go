@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -112,8 +113,8 @@ func talk(t testing.TB, addr, request string, patience time.Duration) (answer st
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, request); err != nil {
-		t.Fatal(err)
+	if _, err := io.WriteString(conn, request); err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Fatal(err) // a gateway that has heard enough answers and hangs up
 	}
 	conn.SetReadDeadline(time.Now().Add(patience))
 	b, err := io.ReadAll(conn)

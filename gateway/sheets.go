@@ -622,8 +622,42 @@ func (a *api) oneLabel(c *fiber.Ctx, who linking.Caller, in *printJob, l printin
 	return c.Send(out)
 }
 
+// shelf are the stocks of one use, as the page offers them.
+type shelf struct {
+	Use    string
+	Stocks []stockOption
+}
+
+type stockOption struct{ ID, Text string }
+
+// shelves sorts the stocks by use. What is on an option is on the packet, in any
+// language: maker and number, how many, how large.
+func shelves() (all []shelf) {
+	for _, s := range printing.Stocks {
+		if len(all) == 0 || all[len(all)-1].Use != string(s.Use) {
+			all = append(all, shelf{Use: string(s.Use)})
+		}
+		name := s.ID
+		if s.Use == printing.LabelSheet {
+			name, _, _ = strings.Cut(s.Name, ",")
+		}
+		text := fmt.Sprintf("%s · %g × %g mm", name, s.LabelW, s.LabelH)
+		if s.Labels() > 1 {
+			text = fmt.Sprintf("%s · %d × (%g × %g mm)", name, s.Labels(), s.LabelW, s.LabelH)
+		}
+		last := &all[len(all)-1]
+		last.Stocks = append(last.Stocks, stockOption{s.ID, text})
+	}
+	return all
+}
+
 // printPage is where people print. Whoever opens it brings a key.
 func (a *api) printPage(c *fiber.Ctx) error {
+	l := a.printWords.languageOf(c, nil)
 	policy := newPagePolicy(map[string][]string{"img-src": {"blob:"}})
-	return a.render(c, "print.html", policy, fiber.StatusOK, map[string]any{"Stocks": printing.Stocks, "Languages": printing.Languages()})
+	return a.render(c, "print.html", policy, fiber.StatusOK, map[string]any{
+		"Lang": l, "Offers": []*language(a.printWords), "Words": l.script(string(a.assets.byName["print.js"].plain)),
+		"Uses": shelves(), "Languages": printing.Languages(),
+		"Levels": []string{"L", "Q", "H"},
+	})
 }

@@ -36,14 +36,9 @@ func (a *api) tillScript(l *language) map[string]any {
 	for i, id := range linking.Pictures {
 		pictures[id] = [2]string{strings.TrimSuffix(strings.TrimPrefix(a.pictures[i], assetRoot+"pictures-"), ".svg"), names.pictures[i]}
 	}
-	script := string(a.assets.byName["till.js"].plain)
-	words := map[string]string{} // those that the script names, and those of statuses; the rest is in the page
-	for key, text := range l.words {
-		if strings.Contains(script, `"`+key+`"`) || strings.HasPrefix(key, "s_") || linking.Status(key).Known() {
-			words[key] = text
-		}
-	}
-	return map[string]any{"locale": l.tag, "words": words, "pictures": pictures}
+	said := l.script(string(a.assets.byName["till.js"].plain))
+	said["pictures"] = pictures
+	return said
 }
 
 // tillStep is something that happens to a sale, as the till shows it.

@@ -108,6 +108,18 @@ func (l *language) say(key string, fill ...string) string {
 	return s
 }
 
+// script is what a staff page's script says: the words that it names, and those of
+// statuses. The rest is in the page.
+func (l *language) script(source string) map[string]any {
+	words := map[string]string{}
+	for key, text := range l.words {
+		if strings.Contains(source, `"`+key+`"`) || strings.HasPrefix(key, "s_") || linking.Status(key).Known() {
+			words[key] = text
+		}
+	}
+	return map[string]any{"locale": l.tag, "words": words}
+}
+
 // Name is what the language calls itself.
 func (l *language) Name() string { return l.words["language_name"] }
 

@@ -249,6 +249,8 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 		"problem.html": map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
 		"till.html": map[string]any{"Lang": inBrackets(a.tillWords)[0], "Offers": inBrackets(a.tillWords), "Words": "", "Code": "x",
 			"Steps": []tillStep{{"shown", "⟦x⟧"}}, "Keys": []string{"1"}},
+		"print.html": map[string]any{"Lang": inBrackets(a.printWords)[0], "Offers": inBrackets(a.printWords), "Words": "", "Languages": []string{"⟦x⟧"}, "Levels": []string{"⟦x⟧"},
+			"Uses": []shelf{{"roll", []stockOption{{"x", "⟦x⟧"}}}}},
 		"receipt.html": &receiptPage{Lang: pseudo[0], Offers: pseudo, Title: "⟦x⟧", Merchant: "⟦x⟧", Logo: "/m/x/logo", Test: "⟦x⟧", Amount: "⟦x⟧", Fiscal: "https://x", Self: "/p/x",
 			Facts: []receiptFact{{"⟦x⟧", "⟦x⟧"}}, Lines: []receiptRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}, VAT: []receiptRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}, Notes: []string{"⟦x⟧"}},
 	} {
@@ -262,23 +264,30 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 	}
 }
 
-// TestTheTillSaysOnlyWhatIsInItsCatalogue: each key that its script asks for exists, and
-// the script has no sentence of its own.
-func TestTheTillSaysOnlyWhatIsInItsCatalogue(t *testing.T) {
+// TestScriptsSayOnlyWhatIsInTheirCatalogues: each key that a script asks for exists, and
+// no script has a sentence of its own.
+func TestScriptsSayOnlyWhatIsInTheirCatalogues(t *testing.T) {
 	a := pagesOnly(t)
-	script := string(a.assets.byName["till.js"].plain)
-	for _, found := range regexp.MustCompile(`\bt\("([a-z_]+)"`).FindAllStringSubmatch(script, -1) {
-		if _, ok := a.tillWords[0].words[found[1]]; !ok && !strings.HasSuffix(found[1], "_") {
-			t.Errorf("the till asks for %q", found[1])
+	for name, words := range map[string]languages{"till.js": a.tillWords, "print.js": a.printWords, "payer.js": a.payerWords} {
+		script := string(a.assets.byName[name].plain)
+		for line := range strings.Lines(script) {
+			if strings.Count(line, "`")%2 != 0 {
+				t.Errorf("%s has a text of several lines, which comes out changed: %s", name, line)
+			}
+		}
+		for _, found := range regexp.MustCompile(`\bt\("([a-z_]+)"`).FindAllStringSubmatch(script, -1) {
+			if _, ok := words[0].words[found[1]]; !ok && !strings.HasSuffix(found[1], "_") {
+				t.Errorf("%s asks for %q", name, found[1])
+			}
+		}
+		for _, found := range regexp.MustCompile(`textContent = (["'`+"`"+`][^"'`+"`"+`]*[A-Za-z]{3})`).FindAllString(script, -1) {
+			t.Errorf("%s says %s by itself", name, found)
 		}
 	}
 	for _, status := range []linking.Status{linking.Draft, linking.Unvalued, linking.Preparing, linking.Active, linking.Processing, linking.Closing,
 		linking.Review, linking.Paid, linking.Expired, linking.Cancelled} {
 		a.tillWords[0].say("s_" + string(status))
 		a.tillWords[0].say(string(status))
-	}
-	for _, found := range regexp.MustCompile(`textContent = (["'`+"`"+`][^"'`+"`"+`]*[A-Za-z]{3})`).FindAllString(script, -1) {
-		t.Errorf("the till says %s by itself", found)
 	}
 }
 

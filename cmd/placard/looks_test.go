@@ -269,7 +269,7 @@ func TestPagesAreSmall(t *testing.T) {
 	code := till.makeCode("counter")
 	till.link(code, m{"lines": []m{{"description": "Coffee", "quantity": "2", "unit_price": 300}}}).is(200)
 	loads := regexp.MustCompile(`(?:src|href)="(/(?:assets|m)/[^"]+)"`)
-	for _, path := range []string{"/q/" + code, "/till/" + code, "/q/00000000000000000000"} {
+	for _, path := range []string{"/q/" + code, "/till/" + code, "/q/00000000000000000000", "/print"} {
 		r := h.phone().get(path, "Accept", "text/html")
 		sum, files := len(r.Body), 0
 		for _, found := range loads.FindAllStringSubmatch(string(r.Body), -1) {

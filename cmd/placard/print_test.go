@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -368,6 +369,88 @@ func TestPrintJobsAreRefused(t *testing.T) {
 		t.Errorf("a repeat answered %s, before %s", b.Body, a.Body)
 	}
 	a.says("marked", 2)
+}
+
+// TestPrintingInABrowser: a batch is chosen, looked at and taken as PDF; what is to be
+// seen and what is taken are read by a program that is not ours, and the book knows.
+func TestPrintingInABrowser(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{bare: true})
+	till := h.shop.till
+	batch := till.call("POST", "/v1/codes/batches", m{"kind": "counter", "count": 30, "label_pattern": "Table {n}"}).is(202).str("id")
+	book := func() []map[string]string {
+		t.Helper()
+		return rowsOf(t, performs(t, append([]string{"codes", "list", "--batch", batch}, h.through()...)...))
+	}
+	var want []string
+	for _, row := range book() {
+		want = append(want, row["payload"])
+	}
+	slices.Sort(want)
+	b := openTab(t, tabOptions{width: 1000, height: 900, language: "pt-BR"})
+	b.goTo(h.addresses[0] + "/print?lang=pt#" + till.key)
+	b.shows("O quê")
+	if eval[string](b, "location.hash") != "" {
+		t.Error("the key stays in the address")
+	}
+	choose := func(id, value string) {
+		t.Helper()
+		if !eval[bool](b, fmt.Sprintf(`(() => { const e = document.getElementById(%q); e.value = %q; e.dispatchEvent(new Event("change")); return e.value === %q; })()`, id, value, value)) {
+			t.Fatalf("%s does not offer %s", id, value)
+		}
+	}
+	choose("batch", batch)
+	choose("stock", "L7163")
+	// What the page makes of an answer is kept aside: its policy lets no script read it again.
+	eval[bool](b, `(() => { const real = URL.createObjectURL; URL.createObjectURL = (blob) => { window.taken = blob; return real.call(URL, blob); }; return true; })()`)
+	b.click("Mostrar a primeira folha")
+	b.shows("14 códigos")
+	dir := t.TempDir()
+	save := func(name, js string) string {
+		t.Helper()
+		data, err := base64.StdEncoding.DecodeString(eval[string](b, fmt.Sprintf(`(async () => {
+			const bytes = new Uint8Array(await (%s).arrayBuffer());
+			let s = ""; for (const x of bytes) s += String.fromCharCode(x);
+			return btoa(s);
+		})()`, js)))
+		must(t, err)
+		file := filepath.Join(dir, name)
+		must(t, os.WriteFile(file, data, 0o600))
+		return file
+	}
+	b.until(`document.getElementById("sheet").naturalWidth > 0`)
+	file := save("sheet.png", "window.taken")
+	seen := strings.Fields(string(outside(t, "zbarimg", "zbar-tools", "--nodbus", "-q", "--raw", "-Sdisable", "-Sqrcode.enable", file)))
+	slices.Sort(seen)
+	var first []string
+	for _, row := range book()[:14] {
+		first = append(first, row["payload"])
+	}
+	if slices.Sort(first); !slices.Equal(seen, first) {
+		t.Errorf("the sheet that is shown has %q", seen)
+	}
+	eval[bool](b, "delete window.taken")
+	b.click("Anotar “impresso” no livro de estoque com o PDF")
+	b.click("PDF de todas as folhas")
+	b.until("!!window.taken")
+	if read := readPDF(t, save("codes.pdf", "window.taken")); !slices.Equal(read, want) {
+		t.Errorf("%d codes are on paper: %q", len(read), read)
+	}
+	for _, row := range book() {
+		if row["stock"] != "printed" {
+			t.Fatalf("the book says %v", row)
+		}
+	}
+	// What cannot be printed is said, and nothing is taken.
+	choose("stock", "57x32")
+	b.click("Logotipo no código (correção H)")
+	eval[bool](b, "delete window.taken")
+	b.click("PDF de todas as folhas")
+	b.until(`!document.getElementById("trouble").hidden`)
+	if eval[bool](b, "!!window.taken") {
+		t.Error("it was refused and taken")
+	}
+	b.wellBehaved()
 }
 
 func TestDoctor(t *testing.T) {

@@ -4,8 +4,10 @@
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
+  const words = JSON.parse($("words").textContent);
+  const t = (key, fill = {}) => words.words[key].replace(/\{(\w+)\}/g, (_, name) => fill[name]);
   let key = location.hash.slice(1) || sessionStorage.getItem("key") || "";
-  if (location.hash) history.replaceState(null, "", location.pathname);
+  if (location.hash) history.replaceState(null, "", location.pathname + location.search);
   const batches = new Map();
   let picture = "";
 
@@ -17,7 +19,7 @@
   const said = async (answer) => {
     const p = await answer.json().catch(() => ({}));
     const fields = (p.errors || []).map((e) => `${e.field} ${e.message}`).join("\n");
-    return fields || p.detail || "The gateway does not answer.";
+    return fields || p.detail || t("no_answer");
   };
 
   async function open() {
@@ -28,7 +30,7 @@
     trouble("");
     for (const b of (await answer.json()).data) {
       batches.set(b.id, b);
-      $("batch").add(new Option(`${b.label_pattern || b.kind}, ${b.done.toLocaleString("en")} codes, ${(b.created_at || "").slice(0, 10)}`, b.id));
+      $("batch").add(new Option(t("batch_is", { name: b.label_pattern || b.kind, n: b.done.toLocaleString(words.locale), day: (b.created_at || "").slice(0, 10) }), b.id));
     }
     $("login").hidden = true;
     $("job").hidden = false;
@@ -65,7 +67,7 @@
   async function busy(what) {
     for (const id of ["preview", "pdf"]) $(id).disabled = true;
     trouble("");
-    try { await what(); } catch (err) { trouble("No contact with the gateway; nothing was printed."); }
+    try { await what(); } catch (err) { trouble(t("no_contact")); }
     for (const id of ["preview", "pdf"]) $(id).disabled = false;
   }
 
@@ -81,8 +83,8 @@
       picture = URL.createObjectURL(await answer.blob());
       $("sheet").src = picture;
       const left = answer.headers.get("Placard-Left-Out");
-      $("said").textContent = `${answer.headers.get("Placard-Codes")} codes, modules of ${answer.headers.get("Placard-Module-MM")} mm. ` +
-        "Every code was read back, and again after blur, fading, dirt, a fold, tilt and a print at 80 %." + (left ? ` There was no room for: ${left}.` : "");
+      $("said").textContent = t("made", { n: answer.headers.get("Placard-Codes"), mm: Number(answer.headers.get("Placard-Module-MM")).toLocaleString(words.locale) }) +
+        (left ? " " + t("left_out", { what: left }) : "");
     });
   };
   $("pdf").onclick = () => busy(async () => {
