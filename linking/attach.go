@@ -126,7 +126,7 @@ func (t *tx) toShow(c Caller, cmd AttachCommand, code *Code) (r *Request, nothin
 	if err != nil {
 		return nil, false, err
 	}
-	have, err := t.forSale(r, in, code)
+	have, err := t.giveWay(r, in, code)
 	if err != nil {
 		return nil, false, err
 	}
@@ -230,14 +230,42 @@ func (t *tx) forSale(r *Request, in NewRequest, code *Code) (have *Request, err 
 	if open.Status.Final() { // the clock ended it just now
 		return t.forSale(r, in, code)
 	}
-	same := open.Content.same(&r.Content)
+	same, replaced := open.Content.same(&r.Content), open.ID == r.Replaces
 	switch {
-	case same && open.Status != Closing && !open.EndAsked:
+	case same && open.Status != Closing && !open.EndAsked && !replaced:
 		return open, nil
-	case !same && !in.Replace:
+	case !same && !in.Replace && !replaced:
 		return nil, conflict("sale_has_open_request", "The sale has an open payment request that asks for something else; replace lets it give way.").with("request", brief(open))
 	}
 	return nil, t.waitFor(open, r, code)
+}
+
+// giveWay ends the request that r replaces, if it is open still, and deals with what else
+// is open of r's sale. Nobody can pay r before nobody can pay the other any more. have is
+// an open request that asks for the same and is not to be replaced.
+func (t *tx) giveWay(r *Request, in NewRequest, code *Code) (have *Request, err error) {
+	if r.Replaces == "" || in.Again {
+		return t.forSale(r, in, code)
+	}
+	old, err := t.request(r.Replaces)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case old.Status == Paid:
+		return nil, conflict("already_paid", "The payment request to be replaced is paid.").with("request", brief(old))
+	case old.Status.Final():
+		return t.forSale(r, in, code)
+	case old.Sale != r.Sale:
+		return nil, invalid("replaces", "sale_differs", "The payment request to be replaced is of another sale.")
+	case in.Draft:
+		return nil, invalid("draft", "excluded", "A draft cannot take the place of an open payment request.")
+	case r.Sale != "":
+		return t.forSale(r, in, code)
+	case old.Next != "":
+		return nil, conflict("not_allowed_in_status", "Another payment request is taking its place already.").with("request", brief(old))
+	}
+	return nil, t.waitFor(old, r, code)
 }
 
 // waitFor makes r wait until old, of the same sale, can no longer be paid: never

@@ -33,7 +33,9 @@ type Answer struct {
 	Sale    *Sale
 }
 
-// CreateRequest makes a request that is on no code: a sent link, a bill, a draft.
+// CreateRequest makes a request that is on no code: a sent link, a bill, a draft. An open
+// one that it replaces is cancelled in the same commit; what became of that decides
+// whether the new one is ever payable: see waitFor and account.
 func (s *Service) CreateRequest(ctx context.Context, c Caller, in NewRequest, wait time.Duration) (*Answer, error) {
 	var id RequestID
 	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
@@ -53,7 +55,7 @@ func (s *Service) CreateRequest(ctx context.Context, c Caller, in NewRequest, wa
 		if err != nil {
 			return err
 		}
-		have, err := t.forSale(r, in, nil)
+		have, err := t.giveWay(r, in, nil)
 		if err != nil {
 			return err
 		}
@@ -80,7 +82,16 @@ func (s *Service) answer(ctx context.Context, c Caller, id RequestID, wait time.
 	if err != nil || c.Once != nil && c.Once.Reply != nil {
 		return nil, err
 	}
-	if _, err := s.await(ctx, id, wait, notAtBank); err != nil {
+	done := func(r *Request) bool {
+		if r.After == "" || r.Status != Preparing {
+			return notAtBank(r)
+		}
+		// What it takes the place of is gone in a moment, unless its payer or a person
+		// has to decide something first.
+		old, err := s.look(ctx, id.Shard()).request(r.After)
+		return err != nil || old == nil || old.Status == Processing || old.Status == Review
+	}
+	if _, err := s.await(ctx, id, wait, done); err != nil {
 		return nil, told(err)
 	}
 	a, err := s.Request(ctx, c, string(id))
@@ -452,7 +463,7 @@ func (s *Service) RenewRequest(ctx context.Context, c Caller, ref string, wait t
 	}
 	in := NewRequest{
 		Amount: old.Content.Amount, Currency: old.Content.Currency, Reference: old.Content.Reference,
-		Sale: old.Sale, Replaces: string(old.ID), Lines: old.Content.Lines, VATExtra: old.Content.VATExtra, Note: old.Note,
+		Sale: old.Sale, Replaces: string(old.ID), Again: true, ValueLater: old.Content.Amount == 0, Lines: old.Content.Lines, VATExtra: old.Content.VATExtra, Note: old.Note,
 		Methods: old.Methods, Manual: old.Manual, Customer: old.Customer, Min: old.Content.Min, Max: old.Content.Max,
 		Context: old.Context, ReturnURL: old.ReturnURL, Metadata: old.Metadata,
 	}

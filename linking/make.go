@@ -19,7 +19,7 @@ type NewRequest struct {
 	SaleTotal  Amount
 	Draft      bool
 	Replace    bool   // an open request of the same sale with other content gives way
-	Replaces   string // our id or the caller's client_id of a request that this one stands for
+	Replaces   string // our id or the caller's client_id of a request that this one takes the place of
 	Lines      []Line
 	VATExtra   bool
 	Note       string
@@ -33,6 +33,7 @@ type NewRequest struct {
 	ReturnURL  string
 	Metadata   map[string]string
 	ValueLater bool
+	Again      bool // what Replaces names has ended, and is asked for once more
 }
 
 // Limits of a request.
@@ -93,6 +94,9 @@ func (t *tx) newRequest(c Caller, m *Merchant, in NewRequest, code *Code) (*Requ
 			return nil, err
 		}
 		r.Replaces = old.ID
+		if r.Sale == "" && !old.Status.Final() {
+			r.Sale = old.Sale
+		}
 	}
 	if code != nil {
 		rail, r.Origin, r.Outlet = code.Rail, MadeByLink, code.Outlet

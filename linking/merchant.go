@@ -61,6 +61,8 @@ type Merchant struct {
 	// PromisePhone lets payers of an unvalued bill leave a phone number to be told by;
 	// an e-mail address they may leave always.
 	PromisePhone bool `cbor:"40,keyasint,omitempty"`
+	// Fees are what its bank keeps of a payment, for staff to see before a link is sent.
+	Fees []Fee `cbor:"80,keyasint,omitempty"`
 }
 
 // Generation says in which ring a key generation's key is.

@@ -32,7 +32,8 @@ func (f *EventFilter) takes(e *Event, c *Caller) bool {
 }
 
 // Events returns events in order and the sequence number to go on from. If there is
-// none it waits for one, at most wait. Events that were forgotten are Gone, with the
+// none it waits for one, at most wait. One call reads no more than maxRead events: it may
+// find none that the filter takes though there are some further on. Events that were forgotten are Gone, with the
 // oldest that is left.
 func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time.Duration) (events []Event, next uint64, err error) {
 	shard, log := c.Merchant.Shard(), string(c.Merchant)
@@ -45,16 +46,26 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time
 	if f.Latest {
 		f.After = last
 	}
+	if f.Request != "" && f.After == 0 {
+		// Nothing was said of a request before it was made.
+		if f.After, err = s.eventBefore(ctx, c.Merchant, f.Request.madeAt(), first-1, last); err != nil {
+			return nil, 0, err
+		}
+		if f.After == first-1 {
+			f.After = 0
+		}
+	}
 	if f.After+1 < first {
 		return nil, 0, (&Error{Kind: Gone, Code: "gone", Detail: "These events are no longer kept."}).with("oldest", first)
 	}
 	next = f.After
+	read := 0
 	end := time.NewTimer(wait)
 	defer end.Stop()
 	again := time.NewTicker(rereadEach)
 	defer again.Stop()
 	for {
-		for len(events) < f.Limit {
+		for len(events) < f.Limit && read < maxRead {
 			page, err := s.store.Events(ctx, shard, log, next, min(MaxPage, max(f.Limit, 100)))
 			if err != nil {
 				return nil, 0, storeProblem(err)
@@ -62,6 +73,7 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time
 			if len(page) == 0 {
 				break
 			}
+			read += len(page)
 			for _, raw := range page {
 				e := Event{Seq: raw.Seq, Merchant: c.Merchant}
 				if _, err := decodeRecord(raw.Data, &e); err != nil {
@@ -75,7 +87,7 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time
 				}
 			}
 		}
-		if len(events) > 0 || wait <= 0 {
+		if len(events) > 0 || wait <= 0 || read >= maxRead {
 			return events, next, nil
 		}
 		select {
@@ -91,6 +103,33 @@ func (s *Service) Events(ctx context.Context, c Caller, f EventFilter, wait time
 	}
 }
 
+// eventBefore finds an event of a log from which on nothing is older than at: the
+// sequence number before it. The times of a log rise but for the clocks of several
+// gateways, so that it looks a minute further back.
+func (s *Service) eventBefore(ctx context.Context, m MerchantID, at time.Time, after, last uint64) (uint64, error) {
+	at = at.Add(-time.Minute)
+	for after < last {
+		middle := after + (last-after)/2
+		page, err := s.store.Events(ctx, m.Shard(), string(m), middle, 1)
+		if err != nil {
+			return 0, storeProblem(err)
+		}
+		if len(page) == 0 {
+			return after, nil // the rest was forgotten meanwhile
+		}
+		var e Event
+		if _, err := decodeRecord(page[0].Data, &e); err != nil {
+			return 0, err
+		}
+		if e.At.Before(at) {
+			after = page[0].Seq
+		} else {
+			last = middle
+		}
+	}
+	return after, nil
+}
+
 // LastEvent returns the sequence number of a merchant's newest event.
 func (s *Service) LastEvent(ctx context.Context, m MerchantID) (uint64, error) {
 	_, last, err := s.store.Span(ctx, m.Shard(), string(m))
@@ -100,79 +139,11 @@ func (s *Service) LastEvent(ctx context.Context, m MerchantID) (uint64, error) {
 	return last, nil
 }
 
-// RequestFilter narrows the inbox.
-type RequestFilter struct {
-	Statuses     []Status
-	Reference    string
-	Sale         SaleID
-	Code         Token
-	Outlet       OutletID
-	OpenedUnpaid bool
-	Exceptions   bool // with an open one
-	From, To     time.Time
-	Query        string // in reference, client_id, sale, or the start of the id
-	After        RequestID
-	Limit        int
-}
-
-func (f *RequestFilter) takes(r *Request, now time.Time) bool {
-	switch {
-	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, r.StatusAt(now)),
-		f.Reference != "" && r.Content.Reference != f.Reference,
-		f.Sale != "" && r.Sale != f.Sale,
-		f.Code != "" && r.OnCode != f.Code,
-		f.Outlet != "" && r.Outlet != f.Outlet,
-		f.OpenedUnpaid && (r.OpenedAt.IsZero() || r.Status == Paid),
-		f.Exceptions && r.openException() == nil:
-		return false
-	}
-	if f.Query == "" {
-		return true
-	}
-	q := strings.ToLower(f.Query)
-	for _, s := range []string{r.Content.Reference, r.ClientID, string(r.Sale)} {
-		if strings.Contains(strings.ToLower(s), q) {
-			return true
-		}
-	}
-	return strings.HasPrefix(strings.ToLower(string(r.ID)), q)
-}
-
-// Requests lists requests, newest first, and what to go on from; empty: no more.
-func (s *Service) Requests(ctx context.Context, c Caller, f RequestFilter) (list []*Request, next RequestID, err error) {
-	now := s.now()
-	at := string(f.After)
-	if at == "" && !f.To.IsZero() {
-		at = string(firstIDAfter(c.Merchant.Shard(), f.To))
-	}
-	for {
-		page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kindRequest, Owner: string(c.Merchant), After: at, Limit: listPage, Reverse: true})
-		if err != nil {
-			return nil, "", storeProblem(err)
-		}
-		for _, rec := range page {
-			at = rec.ID
-			r := new(Request)
-			if _, err := decodeRecord(rec.Data, r); err != nil {
-				return nil, "", err
-			}
-			if !f.From.IsZero() && r.CreatedAt.Before(f.From) {
-				return list, "", nil
-			}
-			if c.seesRequest(r) && f.takes(r, now) {
-				if len(list) == f.Limit {
-					return list, list[len(list)-1].ID, nil
-				}
-				list = append(list, r)
-			}
-		}
-		if len(page) < listPage {
-			return list, "", nil
-		}
-	}
-}
-
 const listPage = 200
+
+// maxRead is how many records or events one call reads to find what its filter takes.
+// After that it answers with what it has found, and where to go on.
+const maxRead = 20_000
 
 var errCursor = invalid("after", "cursor", "This is not a cursor that this list gave.")
 
@@ -180,12 +151,6 @@ var errCursor = invalid("after", "cursor", "This is not a cursor that this list 
 func isID(s string, n int) bool {
 	id, ok := idOf(s, n)
 	return ok && id == s
-}
-
-// firstIDAfter is an id that sorts after all ids made up to t.
-func firstIDAfter(s Shard, t time.Time) RequestID {
-	b := append(make([]byte, 0, 26), s.String()...)
-	return RequestID(appendSymbols(b, uint64(t.UnixMilli())+1, 9))
 }
 
 // CodeView is a code with what its batch says of it.
