@@ -22,12 +22,12 @@ type api struct {
 	assets *assets
 	pages  *template.Template
 
-	payerWords, tillWords, printWords languages
-	payerShapes                       shapes[payerKey, payerView]
-	pictures                          [64]string // addresses, in the order of linking.Pictures
-	plainPolicy                       pagePolicy // of a page that leads nowhere else
-	policyMu                          sync.RWMutex
-	policies                          map[string]pagePolicy // of pages that lead to a bank, by its origin
+	payerWords, tillWords, printWords, inboxWords languages
+	payerShapes                                   shapes[payerKey, payerView]
+	pictures                                      [64]string // addresses, in the order of linking.Pictures
+	plainPolicy                                   pagePolicy // of a page that leads nowhere else
+	policyMu                                      sync.RWMutex
+	policies                                      map[string]pagePolicy // of pages that lead to a bank, by its origin
 
 	build  Build
 	demo   *Demo

@@ -157,6 +157,7 @@ var (
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
 		"Payment": paymentView{}, "Exception": exceptionView{}, "Line": lineView{}, "Request": requestView{}, "BankSide": bankView{},
+		"Estimate": estimateView{}, "Fee": feeView{}, "NotOffered": notOfferedView{}, "Me": meView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
 		"EventReading": eventReadingView{}, "EventBatch": eventBatchView{},

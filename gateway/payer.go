@@ -39,14 +39,10 @@ func (a *api) parsePages() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.payerWords, err = readLanguages(webFolder("web/words/payer")); err != nil {
-		return err
-	}
-	if a.tillWords, err = readLanguages(webFolder("web/words/till")); err != nil {
-		return err
-	}
-	if a.printWords, err = readLanguages(webFolder("web/words/print")); err != nil {
-		return err
+	for folder, words := range map[string]*languages{"payer": &a.payerWords, "till": &a.tillWords, "print": &a.printWords, "inbox": &a.inboxWords} {
+		if *words, err = readLanguages(webFolder("web/words/" + folder)); err != nil {
+			return err
+		}
 	}
 	for i, name := range linking.Pictures {
 		a.pictures[i] = a.assets.url("pictures/" + name + ".svg")
@@ -82,7 +78,7 @@ type payerKey struct {
 	lang       *language
 	resolution linking.Resolution
 	kind       linking.CodeKind
-	reason     bool // the time was over
+	reason     linking.EndReason // ByExpiry or ByReplace; empty for any other
 	settledOn  bool
 	slow       bool
 	notice     string
@@ -112,7 +108,10 @@ const (
 
 func (v *payerView) key(all languages) payerKey {
 	k := payerKey{lang: v.lang, resolution: v.Seen.Resolution, slow: v.Seen.Slow, notice: v.notice,
-		reason: v.Seen.Reason == linking.ByExpiry, settledOn: !v.Seen.On.IsZero()}
+		settledOn: !v.Seen.On.IsZero()}
+	if r := v.Seen.Reason; r == linking.ByExpiry || r == linking.ByReplace {
+		k.reason = r
+	}
 	set := func(on bool, p parts) {
 		if on {
 			k.parts |= p
@@ -211,8 +210,8 @@ func (k payerKey) describe(offers []*language) any {
 		}
 	case linking.Ended:
 		d.Heading, d.Text, d.Live = say("ended"), []string{say("ended_text")}, false
-		if k.reason {
-			d.Text = []string{say("ended_expiry")}
+		if k.reason != "" {
+			d.Text = []string{say("ended_" + string(k.reason))}
 		}
 		d.Again = k.kind == linking.Counter || k.kind == linking.Account
 	}

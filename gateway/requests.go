@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -145,66 +144,19 @@ func (a *api) createRequest(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	q := queryOf(c)
+	dry := q.flag("dry_run")
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	if dry != nil && *dry {
+		return a.estimate(c, who, n)
+	}
 	out, err := a.svc.CreateRequest(c.UserContext(), who, n, waiting(c, prefer(c)))
 	if err != nil {
 		return nil, err
 	}
 	return a.requestAnswer(out, http.StatusCreated)
-}
-
-func (a *api) listRequests(c *fiber.Ctx, who linking.Caller) error {
-	q := queryOf(c)
-	f := linking.RequestFilter{
-		Reference: q.text("reference", 140), Sale: linking.SaleID(q.text("sale", 64)), From: q.moment("from"), To: q.moment("to"), Query: q.text("q", 140),
-	}
-	if s := q.text("status", 200); s != "" {
-		for one := range strings.SplitSeq(s, ",") {
-			if st := linking.Status(one); st.Known() {
-				f.Statuses = append(f.Statuses, st)
-			} else {
-				q.wrong("status", "not_allowed", "names a status that does not exist")
-			}
-		}
-	}
-	code, outlet, after := q.text("code", 60), q.text("outlet", 40), ""
-	if b := q.flag("opened_unpaid"); b != nil {
-		f.OpenedUnpaid = *b
-	}
-	if b := q.flag("exceptions"); b != nil {
-		f.Exceptions = *b
-	}
-	f.Limit, after = q.page()
-	if err := q.err(); err != nil {
-		return err
-	}
-	var err error
-	if f.Outlet, err = outletOf(outlet); err != nil {
-		return err
-	}
-	empty := pageView[*requestView]{Data: []*requestView{}}
-	if code != "" {
-		ok := false
-		if f.Code, ok = linking.ParseToken(code); !ok {
-			return c.JSON(empty)
-		}
-	}
-	if after != "" {
-		id, ok := linking.ParseRequestID(after)
-		if !ok {
-			return invalidFields([]linking.FieldError{{Field: "after", Code: "cursor", Message: "is not a cursor this list gave"}})
-		}
-		f.After = id
-	}
-	list, next, err := a.svc.Requests(c.UserContext(), who, f)
-	if err != nil {
-		return err
-	}
-	page := empty
-	page.Next = orNull(string(next))
-	for _, r := range list {
-		page.Data = append(page.Data, a.viewRequest(r, nil))
-	}
-	return c.JSON(page)
 }
 
 func (a *api) getRequest(c *fiber.Ctx, who linking.Caller) error {

@@ -85,6 +85,7 @@ func (a *api) routes() []apiRoute {
 		get("/v1/sales/:sale", readers, a.getSale),
 		get("/v1/events", readers, a.events),
 		get("/v1/merchant", anyone, a.getMerchant),
+		get("/v1/me", anyone, a.getMe),
 	}
 }
 
@@ -102,6 +103,7 @@ func (s *Server) mount(a *api) {
 	s.largeBody("POST", "/v1/codes/batches/*/mark", rowsBody, rowsRead)
 	s.longAnswer("/v1/codes/batches/", rowsTime)
 	s.longAnswer("/v1/print/", printTime)
+	s.longAnswer("/v1/requests?", rowsTime)
 	s.largeBody("POST", "/v1/print/sheets", printBody, rowsRead)
 	s.largeBody("POST", "/v1/print/proofs", printBody, rowsRead)
 	for _, r := range a.routes() {
@@ -128,6 +130,9 @@ func (s *Server) mount(a *api) {
 	// Staff.
 	s.app.Get("/till/:code", a.till)
 	s.app.Get("/print", a.printPage)
+	s.app.Get("/inbox", a.inboxPage)
+	s.app.Get("/inbox/new", a.newLinkPage)
+	s.app.Get("/inbox/:request", a.inboxRequestPage)
 	if a.demo != nil {
 		s.app.Get("/demo", a.demoPage)
 	}

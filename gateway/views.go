@@ -146,6 +146,7 @@ type shareView struct {
 
 type requestView struct {
 	ID                linking.RequestID  `json:"id"`
+	ShortID           string             `json:"short_id"`
 	ClientID          *string            `json:"client_id"`
 	Sale              *linking.SaleID    `json:"sale"`
 	Outlet            *linking.OutletID  `json:"outlet"`
@@ -197,7 +198,7 @@ func (a *api) viewRequest(r *linking.Request, t *linking.Tender) *requestView {
 		return nil
 	}
 	v := &requestView{
-		ID: r.ID, ClientID: orNull(r.ClientID), Sale: orNull(r.Sale), Outlet: orNull(r.Outlet),
+		ID: r.ID, ShortID: r.ID.Short(), ClientID: orNull(r.ClientID), Sale: orNull(r.Sale), Outlet: orNull(r.Outlet),
 		Status: r.StatusAt(a.svc.Now()), EndReason: orNull(r.EndReason), EndAsked: r.EndAsked,
 		Currency: r.Content.Currency, Reference: r.Content.Reference, Lines: viewLines(r.Content.Lines, r.Content.VATExtra),
 		VAT: "included", Note: orNull(r.Note), Methods: listOf(r.Methods), Capture: "auto",

@@ -221,9 +221,9 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 					continue // none, each alone, all, and the code to copy
 				}
 				for _, flags := range []bool{false, true} {
-					k := payerKey{lang: pseudo[0], resolution: r, kind: kind, reason: flags, settledOn: flags, slow: flags, parts: p}
+					k := payerKey{lang: pseudo[0], resolution: r, kind: kind, settledOn: flags, slow: flags, parts: p}
 					if flags {
-						k.notice = "changed"
+						k.notice, k.reason = "changed", []linking.EndReason{linking.ByExpiry, linking.ByReplace}[shapes/2%2]
 					}
 					sh, err := a.payerShapes.make(a.pages, k, k.describe(pseudo))
 					if err != nil {
@@ -245,12 +245,19 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 	if shapes < 1000 {
 		t.Errorf("only %d shapes", shapes)
 	}
+	office := func(title, more string, data any) map[string]any {
+		words := inBrackets(a.inboxWords)
+		return map[string]any{"Lang": words[0], "Offers": words, "Words": "", "Title": title, "Script": "inbox.js", more: data}
+	}
 	for name, data := range map[string]any{
 		"problem.html": map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
 		"till.html": map[string]any{"Lang": inBrackets(a.tillWords)[0], "Offers": inBrackets(a.tillWords), "Words": "", "Code": "x",
 			"Steps": []tillStep{{"shown", "⟦x⟧"}}, "Keys": []string{"1"}},
 		"print.html": map[string]any{"Lang": inBrackets(a.printWords)[0], "Offers": inBrackets(a.printWords), "Words": "", "Languages": []string{"⟦x⟧"}, "Levels": []string{"⟦x⟧"},
 			"Uses": []shelf{{"roll", []stockOption{{"x", "⟦x⟧"}}}}},
+		"inbox.html":         office("inbox", "Filters", []inboxFilter{{"all", "⟦x⟧"}, {"decide", "⟦x⟧"}}),
+		"inbox-new.html":     office("new_link", "Terms", []inboxFilter{{"2d", "⟦x⟧"}}),
+		"inbox-request.html": office("request", "Request", "x"),
 		"receipt.html": &receiptPage{Lang: pseudo[0], Offers: pseudo, Title: "⟦x⟧", Merchant: "⟦x⟧", Logo: "/m/x/logo", Test: "⟦x⟧", Amount: "⟦x⟧", Fiscal: "https://x", Self: "/p/x",
 			Facts: []receiptFact{{"⟦x⟧", "⟦x⟧"}}, Lines: []receiptRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}, VAT: []receiptRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}, Notes: []string{"⟦x⟧"}},
 	} {
@@ -288,6 +295,53 @@ func TestScriptsSayOnlyWhatIsInTheirCatalogues(t *testing.T) {
 		linking.Review, linking.Paid, linking.Expired, linking.Cancelled} {
 		a.tillWords[0].say("s_" + string(status))
 		a.tillWords[0].say(string(status))
+	}
+}
+
+// TestTheOfficeSaysOnlyWhatIsInItsCatalogue: the same of the inbox's pages, whose scripts
+// make the keys of statuses, reasons, kinds and events; and each is sent what it says.
+func TestTheOfficeSaysOnlyWhatIsInItsCatalogue(t *testing.T) {
+	a := pagesOnly(t)
+	l := a.inboxWords[0]
+	for _, name := range []string{"inbox.js", "inbox-new.js", "inbox-request.js"} {
+		script := string(a.assets.byName[name].plain) + string(a.assets.byName["inbox-shared.js"].plain)
+		sent := a.officeScript(l, name)["words"].(map[string]string)
+		for _, found := range regexp.MustCompile(`\b(?:t|fact|act)\((?:[^"()]*[(?,] )?"([a-z_0-9]+)"(?: : "([a-z_0-9]+)")?`).FindAllStringSubmatch(script, -1) {
+			for _, key := range found[1:] {
+				if key != "" && !strings.HasSuffix(key, "_") && sent[key] == "" {
+					t.Errorf("%s asks for %q and is not sent it", name, key)
+				}
+			}
+		}
+		for _, found := range regexp.MustCompile(`textContent = (["'`+"`"+`][^"'`+"`"+`]*[A-Za-z]{3})`).FindAllString(script, -1) {
+			t.Errorf("%s says %s by itself", name, found)
+		}
+	}
+	sent := a.officeScript(l, "inbox-request.js")["words"].(map[string]string)
+	for _, s := range linking.Statuses {
+		if sent["s_"+string(s)] == "" {
+			t.Errorf("no words for the status %s", s)
+		}
+	}
+	for _, s := range []linking.EndReason{linking.ByCancel, linking.ByExpiry, linking.BySwap, linking.ByReplace, linking.ByReturn, linking.ByDetach,
+		linking.ByOtherMeans, linking.ByBankRejection, linking.ByBank, linking.BySalePaid} {
+		if sent["reason_"+string(s)] == "" {
+			t.Errorf("no words for the reason %s", s)
+		}
+	}
+	for _, s := range []linking.ExceptionKind{linking.LateMoney, linking.DoubleMoney, linking.WrongMoney, linking.AfterCancel, linking.UnknownMoney} {
+		if sent["kind_"+string(s)] == "" {
+			t.Errorf("no words for money that is %s", s)
+		}
+	}
+	for _, s := range linking.EventTypes {
+		key := "ev_" + strings.ReplaceAll(string(s), ".", "_")
+		if s == linking.ExceptionDecided {
+			key += "_accepted"
+		}
+		if strings.HasPrefix(key, "ev_request_") && sent[key] == "" || s == linking.ExceptionDecided && sent[key] == "" {
+			t.Errorf("no words for the event %s", s)
+		}
 	}
 }
 

@@ -432,6 +432,12 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 		till.call("POST", "/v1/requests/"+id+"/submit", nil).is(409)
 		till.call("POST", "/v1/requests/"+id+"/capture", nil).is(409)
 	})
+	till.call("POST", "/v1/requests?dry_run=true", m{"lines": []m{{"description": "Repair", "quantity": "2", "unit_price": 500}}}).is(200).says("amount", 1000, "vat", 200, "unavailable.0.why", "needs_customer")
+	till.call("POST", "/v1/requests?dry_run=true", m{"amount": 0}).is(422)
+	replaced := till.call("POST", "/v1/requests", m{"amount": 700}).is(201).str("id")
+	till.call("POST", "/v1/requests", m{"amount": 800, "replaces": replaced}).is(201).says("replaces", replaced)
+	till.get("/v1/requests?format=csv&q=" + replaced[18:]).is(200)
+	as(linking.Viewer).get("/v1/me").is(200).says("role", "viewer")
 	fixedAmount := till.call("POST", "/v1/requests", m{"amount": 700}).is(201).str("id")
 	till.call("PATCH", "/v1/requests/"+fixedAmount, m{"amount": 800}).refused(409, "amount_fixed")
 
@@ -549,7 +555,9 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 		phone.get(address).is(200)
 	}
 	phone.get("/docs", "Accept", "text/html").is(200)
-	phone.get("/till/"+counter(), "Accept", "text/html").is(200)
+	for _, page := range []string{"/till/" + counter(), "/inbox", "/inbox/new", "/inbox/" + id} {
+		phone.get(page, "Accept", "text/html").is(200)
+	}
 	each("putConnection", "PUT", fixed("/v1/bank-connections/relay")) // last: it leads nowhere
 
 	for _, o := range k.operations {

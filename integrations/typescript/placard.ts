@@ -159,14 +159,14 @@ export class Placard {
     return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}/link`, {}, {}, undefined);
   }
 
-  /** Make a request that no code shows. For a link that is sent, or a bill. Its `url` is a page of its own. */
-  createRequest(body: NewRequest, params: { idempotencyKey?: string; prefer?: string } = {}): Promise<Request> {
-    return this.call("POST", `/v1/requests`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
+  /** Make a request that no code shows. For a link that is sent, or a bill. Its `url` is a page of its own. With `replaces`, an open request is cancelled in the same step: its page says that it was replaced, and the new one is payable once nobody can pay the old one any more. If the old one turns out to be paid after all, the new one becomes `cancelled`, with `sale_paid`. With `dry_run`, nothing is made: the answer says what it would come to, and refuses what would be refused. */
+  createRequest(body: NewRequest, params: { idempotencyKey?: string; prefer?: string; dry_run?: boolean } = {}): Promise<Estimate> {
+    return this.call("POST", `/v1/requests`, { dry_run: params.dry_run }, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
   }
 
-  /** The inbox, newest first. */
-  listRequests(params: { status?: string; reference?: string; sale?: string; code?: string; outlet?: string; opened_unpaid?: boolean; exceptions?: boolean; from?: string; to?: string; q?: string; limit?: number; after?: string } = {}): Promise<RequestPage> {
-    return this.call("GET", `/v1/requests`, { status: params.status, reference: params.reference, sale: params.sale, code: params.code, outlet: params.outlet, opened_unpaid: params.opened_unpaid, exceptions: params.exceptions, from: params.from, to: params.to, q: params.q, limit: params.limit, after: params.after }, {}, undefined);
+  /** The inbox, newest first. One call reads 20,000 requests at most, so that a page may hold fewer than `limit` while `next` leads on. As CSV (UTF-8, RFC 4180) all of it is written in one answer, and `limit` is not looked at: amounts are decimal numbers in the major unit, and a cell that begins like a formula has an apostrophe before it. */
+  listRequests(params: { status?: string; reference?: string; sale?: string; code?: string; outlet?: string; opened_unpaid?: boolean; exceptions?: boolean; from?: string; to?: string; q?: string; format?: "json" | "csv"; limit?: number; after?: string } = {}): Promise<RequestPage> {
+    return this.call("GET", `/v1/requests`, { status: params.status, reference: params.reference, sale: params.sale, code: params.code, outlet: params.outlet, opened_unpaid: params.opened_unpaid, exceptions: params.exceptions, from: params.from, to: params.to, q: params.q, format: params.format, limit: params.limit, after: params.after }, {}, undefined);
   }
 
   /** Read a request, or wait until it changes. With `wait` and `after_status`, the answer comes once the status is another one, or the time is over. */
@@ -224,7 +224,7 @@ export class Placard {
     return this.call("GET", `/v1/sales/${encodeURIComponent(params.sale)}`, { wait: params.wait }, {}, undefined);
   }
 
-  /** What happened, as a list that may wait or as a stream. As JSON: events with `seq` above `after`, in order; with `wait`, the answer comes with the next one. `next` is what to go on from. As `text/event-stream` (by `Accept`): from `Last-Event-ID` or `after` on, else from now. Kept for 90 days; older ones are 410 `gone`, with the `oldest` there is. The types are described in the repository's docs/events.md. */
+  /** What happened, as a list that may wait or as a stream. As JSON: events with `seq` above `after`, in order; with `wait`, the answer comes with the next one. `next` is what to go on from: one call reads 20,000 events, and may find none that you ask for though there are some further on. With `request` and without `after`, it begins where that request does. As `text/event-stream` (by `Accept`): from `Last-Event-ID` or `after` on, else from now. Kept for 90 days; older ones are 410 `gone`, with the `oldest` there is. The types are described in the repository's docs/events.md. */
   events(params: { after?: string; code?: string; request?: string; sale?: string; type?: string; wait?: number; limit?: number } = {}): Promise<EventPage> {
     return this.call("GET", `/v1/events`, { after: params.after, code: params.code, request: params.request, sale: params.sale, type: params.type, wait: params.wait, limit: params.limit }, {}, undefined);
   }
@@ -267,6 +267,11 @@ export class Placard {
   /** Who the key belongs to. */
   getMerchant(): Promise<Merchant> {
     return this.call("GET", `/v1/merchant`, {}, {}, undefined);
+  }
+
+  /** Who calls, and in which role. */
+  getMe(): Promise<Me> {
+    return this.call("GET", `/v1/me`, {}, {}, undefined);
   }
 
   /** Read a bank connection. Secrets never come out; only their names do. */
@@ -478,7 +483,7 @@ export interface NewRequest {
   sale_total?: Amount;
   /** Not yet for the bank; submit it later. */
   draft?: boolean;
-  /** The request that this one takes the place of. */
+  /** The request that this one takes the place of; it is cancelled if it is open. */
   replaces?: string;
   lines?: NewLine[];
   /** Whether unit prices hold it; they do unless said. */
@@ -590,6 +595,8 @@ export interface Line {
 
 export interface Request {
   id: string;
+  /** The end of the id, for people to read out. */
+  short_id: string;
   client_id: TextOrNull;
   sale: TextOrNull;
   outlet: TextOrNull;
@@ -670,6 +677,51 @@ export interface Share {
   text: string;
   mailto: string;
   sms: string;
+}
+
+/** What a request would be if it were made now. */
+export interface Estimate {
+  /** What the payer would pay, and nothing on top. null: not valued yet. */
+  amount: number | null;
+  currency: Currency;
+  /** Of the lines, without VAT. */
+  net: number;
+  vat: number;
+  lines: Line[];
+  /** What the merchant's bank would keep, by the merchant's own table. */
+  fees: Fee[];
+  expires_at: TimeOrNull;
+  /** Ways to pay that it would offer by name. Empty: those of the bank's own page. */
+  methods: string[];
+  /** The open request of its sale that would be answered instead of a new one. */
+  have: string | null;
+  /** What would not be offered, and why. */
+  unavailable: NotOffered[];
+}
+
+export interface Fee {
+  label: string;
+  /** Of this way to pay alone; null: of every one. */
+  method: string | null;
+  percent: TextOrNull;
+  fixed: number;
+  /** What it comes to. */
+  amount: number;
+}
+
+export interface NotOffered {
+  what: "link" | "email" | "sms" | "capture" | "refund" | "amount_adjustable";
+  why: "merchant_not_live" | "needs_customer" | "rail_cannot_capture" | "rail_cannot_refund" | "rail_cannot_adjust";
+}
+
+/** Who calls. */
+export interface Me {
+  merchant_id: string;
+  role: "owner" | "manager" | "cashier" | "agent" | "viewer" | "platform";
+  /** Bound to it; null: to none. */
+  outlet: string | null;
+  /** Bound to them; empty: to none. */
+  codes: string[];
 }
 
 export interface RequestPage {
