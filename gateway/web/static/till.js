@@ -22,7 +22,7 @@
   // event heard, and a command whose answer is still owed.
   let kept = { request: "", steps: {}, seq: 0, owed: null };
   try { kept = { ...kept, ...JSON.parse(localStorage.getItem(place)) }; } catch (e) { /* begins anew */ }
-  const keep = (change) => { Object.assign(kept, change); try { localStorage.setItem(place, JSON.stringify(kept)); } catch (e) { /* no room: it lives as long as the page */ } };
+  const keep = (change) => { Object.assign(kept, change); try { localStorage.setItem(place, JSON.stringify(kept)); } catch (e) { /* no room */ } };
 
   let merchant, request, recent = [], shownPaid = "";
   let heard = Date.now(), lost = false, streaming = false, skew = 0, opened = false;
