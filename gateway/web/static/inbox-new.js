@@ -47,7 +47,7 @@
   $("term").onchange = () => { $("until-field").hidden = $("term").value !== "own"; };
 
   // Of a sale that the gateway knows, what is left can be taken.
-  $("sale").onchange = async () => {
+  $("sale").onblur = async () => {
     left = 0;
     const sale = $("sale").value.trim();
     const s = sale && await ask("GET", "/v1/sales/" + encodeURIComponent(sale)).catch(() => null);
@@ -210,6 +210,8 @@
     $("amount").value = decimals(r.amount);
     for (const l of r.lines) addItem(l);
     $("vat").value = r.vat;
+    $("items").open = r.lines.length > 0;
+    $("more").open = !!(r.sale || r.context || r.note);
     for (const [id, value] of Object.entries({ reference: r.reference, name: c.name, email: c.email, phone: c.phone, sale: r.sale, context: r.context, note: r.note })) $(id).value = value || "";
     $("later").checked = r.capture === "manual";
     total();
