@@ -318,6 +318,23 @@ func TestTheOfficeAsksWhoIsThere(t *testing.T) {
 	b.goTo(h.addresses[0] + "/inbox/" + foreign)
 	b.shows("There is no such payment request.")
 	b.never("Secret", 100*time.Millisecond)
+	// A session that ends while the page is open: nothing more is shown, until somebody is
+	// let in again.
+	b.goTo(h.addresses[0] + "/inbox")
+	b.shows("Cake")
+	eval[bool](b, `(() => {
+		window.real = fetch;
+		window.fetch = async () => new Response("{}", {status: 401});
+		return dispatchEvent(new Event("online"));
+	})()`)
+	b.shows("API key")
+	if shown := eval[bool](b, `!document.getElementById("desk").hidden`); shown {
+		t.Error("the inbox is still shown")
+	}
+	eval[bool](b, `window.fetch = window.real, true`)
+	b.typeInto("API key", h.shop.keys[linking.Viewer])
+	b.click("Open")
+	b.shows("Cake")
 	b.wellBehaved()
 }
 
