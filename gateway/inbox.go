@@ -186,6 +186,62 @@ type feeView struct {
 	Amount  linking.Amount `json:"amount"`
 }
 
+// feeBody is a line of the merchant's table of fees.
+type feeBody struct {
+	Label   string         `json:"label" validate:"required,text,max=60"`
+	Method  string         `json:"method" validate:"omitempty,printable,max=40"`
+	Percent string         `json:"percent" validate:"omitempty,decimal=2"`
+	Fixed   linking.Amount `json:"fixed" validate:"min=0,max=1000000000000000"`
+}
+
+type feesBody struct {
+	Fees []feeBody `json:"fees" validate:"max=20,dive"`
+}
+
+// feesView is the whole table.
+type feesView struct {
+	Fees []feeLineView `json:"fees"`
+}
+
+type feeLineView struct {
+	Label   string         `json:"label"`
+	Method  *string        `json:"method"`
+	Percent *string        `json:"percent"`
+	Fixed   linking.Amount `json:"fixed"`
+}
+
+func viewFees(fees []linking.Fee) feesView {
+	v := feesView{Fees: []feeLineView{}}
+	for _, f := range fees {
+		v.Fees = append(v.Fees, feeLineView{f.Label, orNull(f.Method), orNull(f.Percent), f.Fixed})
+	}
+	return v
+}
+
+func (a *api) getFees(c *fiber.Ctx, who linking.Caller) error {
+	m, err := a.svc.Merchant(c.UserContext(), who.Merchant)
+	if err != nil {
+		return err
+	}
+	return c.JSON(viewFees(m.Fees))
+}
+
+func (a *api) putFees(c *fiber.Ctx, who linking.Caller) (any, error) {
+	var in feesBody
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	var fees []linking.Fee
+	for _, f := range in.Fees {
+		fees = append(fees, linking.Fee(f))
+	}
+	set, err := a.svc.SetFees(c.UserContext(), who, fees)
+	if err != nil || who.Once != nil && who.Once.Reply != nil {
+		return nil, err
+	}
+	return &answer{status: http.StatusOK, body: viewFees(set)}, nil
+}
+
 type notOfferedView struct {
 	What string `json:"what"`
 	Why  string `json:"why"`

@@ -153,11 +153,12 @@ var (
 		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "NewRefund": refundBody{},
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
 		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
+		"NewFees": feesBody{}, "NewFee": feeBody{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
 		"Payment": paymentView{}, "Exception": exceptionView{}, "Line": lineView{}, "Request": requestView{}, "BankSide": bankView{},
-		"Estimate": estimateView{}, "Fee": feeView{}, "NotOffered": notOfferedView{}, "Me": meView{},
+		"Estimate": estimateView{}, "Fee": feeView{}, "Fees": feesView{}, "FeeLine": feeLineView{}, "NotOffered": notOfferedView{}, "Me": meView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
 		"EventReading": eventReadingView{}, "EventBatch": eventBatchView{},

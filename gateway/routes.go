@@ -86,6 +86,8 @@ func (a *api) routes() []apiRoute {
 		get("/v1/events", readers, a.events),
 		get("/v1/merchant", anyone, a.getMerchant),
 		get("/v1/me", anyone, a.getMe),
+		get("/v1/merchant/fees", readers, a.getFees),
+		do("PUT", "/v1/merchant/fees", owners, a.putFees),
 	}
 }
 

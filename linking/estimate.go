@@ -20,6 +20,27 @@ type Fee struct {
 // maxFees is how many lines a merchant's table of fees has at most.
 const maxFees = 20
 
+// SetFees replaces a merchant's table of fees.
+func (s *Service) SetFees(ctx context.Context, c Caller, fees []Fee) ([]Fee, error) {
+	if err := checkFees(fees); err != nil {
+		return nil, err
+	}
+	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+		t.begin(c)
+		if again, err := t.onceBegin(); err != nil || again != nil {
+			return err
+		}
+		m, err := t.merchantRec()
+		if err != nil || m == nil {
+			return orMissing(err, "merchant")
+		}
+		m.Fees = fees
+		return t.onceMade("", "", "")
+	})
+	s.merchants.forget(c.Merchant)
+	return fees, err
+}
+
 // checkFees refuses a table that cannot be reckoned with.
 func checkFees(fees []Fee) error {
 	if len(fees) > maxFees {
@@ -61,7 +82,7 @@ func (f Fee) of(a Amount) Amount {
 
 // Estimate is what a request would be if it were made now.
 type Estimate struct {
-	Request  *Request // as it would be; nil: no bank connection is there to make it with
+	Request  *Request  // as it would be; nil: no bank connection is there to make it with
 	Have     RequestID // the open request of its sale that would be answered instead
 	Currency Currency
 	Sum      LineTotal // of the lines; without lines, the amount and no VAT

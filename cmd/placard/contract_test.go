@@ -438,6 +438,9 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	till.call("POST", "/v1/requests", m{"amount": 800, "replaces": replaced}).is(201).says("replaces", replaced)
 	till.get("/v1/requests?format=csv&q=" + replaced[18:]).is(200)
 	as(linking.Viewer).get("/v1/me").is(200).says("role", "viewer")
+	each("putFees", "PUT", fixed("/v1/merchant/fees"))
+	as(linking.Cashier).get("/v1/merchant/fees").is(200).says("fees.0.label", "Provider", "fees.1.method", "card")
+	as(linking.Manager).call("PUT", "/v1/merchant/fees", m{"fees": []m{}}).refused(403, "forbidden")
 	fixedAmount := till.call("POST", "/v1/requests", m{"amount": 700}).is(201).str("id")
 	till.call("PATCH", "/v1/requests/"+fixedAmount, m{"amount": 800}).refused(409, "amount_fixed")
 

@@ -223,16 +223,14 @@ func TestReplacing(t *testing.T) {
 // TestDryRun: the answer is what would be made, and nothing is.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, houseOptions{bare: true, office: func(svc *linking.Service, shop linking.MerchantID) {
-		if _, err := svc.ChangeMerchant(noContext, shop, func(m *linking.Merchant) error {
-			m.Fees = []linking.Fee{{Label: "Provider", Percent: "1.4", Fixed: 25}, {Label: "Wallet", Method: "no such wallet", Percent: "3"}}
-			return nil
-		}); err != nil {
-			t.Error(err)
-		}
-	}})
+	h := newHouse(t, houseOptions{bare: true})
 	till := h.shop.till
 	before := till.lastSeq()
+	fees := func(body any) *reply { return till.call("PUT", "/v1/merchant/fees", body) }
+	fees(m{"fees": []m{{"label": "Provider", "percent": "1.4", "fixed": 25}, {"label": "Wallet", "method": "no such wallet", "percent": "3"}}}).is(200)
+	fees(m{"fees": []m{{"label": "Nothing"}}}).refused(422, "invalid_request", "fees[0].percent required")
+	fees(m{"fees": []m{{"label": "Much", "percent": "101"}}}).refused(422, "invalid_request", "fees[0].percent decimal")
+	fees(m{"fees": []m{{"percent": "1"}}}).refused(422, "invalid_request", "fees[0].label required")
 	dry := func(body m) *reply { return till.call("POST", "/v1/requests?dry_run=true", body) }
 	dry(m{"vat": "excluded", "lines": []m{{"description": "Repair", "quantity": "1.5", "unit_price": 6000, "vat_rate": "23"}}, "expires_in": "1d"}).is(200).
 		says("amount", 11070, "net", 9000, "vat", 2070, "currency", "EUR", "fees.0.amount", 180, "fees.1", nil, "have", nil, "lines.0.total", 11070)

@@ -269,6 +269,16 @@ export class Placard {
     return this.call("GET", `/v1/merchant`, {}, {}, undefined);
   }
 
+  /** What the merchant's bank keeps of a payment. */
+  getFees(): Promise<Fees> {
+    return this.call("GET", `/v1/merchant/fees`, {}, {}, undefined);
+  }
+
+  /** Enter what the merchant's bank keeps of a payment. The whole table. Staff see it worked out before a link is sent (`dry_run`); no payer pays it on top. */
+  putFees(body: NewFees, params: { idempotencyKey?: string } = {}): Promise<Fees> {
+    return this.call("PUT", `/v1/merchant/fees`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
   /** Who calls, and in which role. */
   getMe(): Promise<Me> {
     return this.call("GET", `/v1/me`, {}, {}, undefined);
@@ -707,6 +717,30 @@ export interface Fee {
   fixed: number;
   /** What it comes to. */
   amount: number;
+}
+
+export interface Fees {
+  fees: FeeLine[];
+}
+
+export interface FeeLine {
+  label: string;
+  /** Of this way to pay alone; null: of every one. */
+  method: string | null;
+  percent: TextOrNull;
+  fixed: number;
+}
+
+export interface NewFees {
+  fees?: NewFee[];
+}
+
+/** A percentage, a fixed amount, or both. */
+export interface NewFee {
+  label: string;
+  method?: string;
+  percent?: string;
+  fixed?: number;
 }
 
 export interface NotOffered {
