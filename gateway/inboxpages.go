@@ -1,11 +1,7 @@
 package gateway
 
 import (
-	"strings"
-
 	"github.com/gofiber/fiber/v2"
-
-	"placard/linking"
 )
 
 // The pages of the office: the list of requests, one request, and a new link. They hold
@@ -51,16 +47,7 @@ func (a *api) officePage(c *fiber.Ctx, name string, data map[string]any) error {
 	return a.render(c, name+".html", a.plainPolicy, fiber.StatusOK, data)
 }
 
-// officeScript is what a page's script says, in one language: the words that it or the
-// script that all share names, and those of statuses, events and reasons.
+// officeScript is what a page's script says, and the script that all share.
 func (a *api) officeScript(l *language, name string) map[string]any {
-	script := string(a.assets.byName[name].plain) + string(a.assets.byName["inbox-shared.js"].plain)
-	words := map[string]string{}
-	for key, text := range l.words {
-		family, _, _ := strings.Cut(key, "_")
-		if strings.Contains(script, `"`+key+`"`) || strings.Contains(script, `"`+family+`_" + `) || linking.Status(strings.TrimPrefix(key, "s_")).Known() {
-			words[key] = text
-		}
-	}
-	return map[string]any{"locale": l.tag, "words": words}
+	return l.script(string(a.assets.byName[name].plain) + string(a.assets.byName["inbox-shared.js"].plain))
 }

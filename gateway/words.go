@@ -108,12 +108,14 @@ func (l *language) say(key string, fill ...string) string {
 	return s
 }
 
-// script is what a staff page's script says: the words that it names, and those of
-// statuses. The rest is in the page.
+// script is what a staff page's script says: the words that it names, those of a family
+// that it names ("ev_" and what comes after it), and those of statuses. The rest is in
+// the page.
 func (l *language) script(source string) map[string]any {
 	words := map[string]string{}
 	for key, text := range l.words {
-		if strings.Contains(source, `"`+key+`"`) || strings.HasPrefix(key, "s_") || linking.Status(key).Known() {
+		family, _, _ := strings.Cut(key, "_")
+		if strings.Contains(source, `"`+key+`"`) || strings.Contains(source, `"`+family+`_" + `) || linking.Status(strings.TrimPrefix(key, "s_")).Known() {
 			words[key] = text
 		}
 	}
