@@ -213,6 +213,19 @@ func TestThousandSheetsPass(t *testing.T) {
 	}
 }
 
+// A longest BR Code of which the first three looks, faded, take data for a corner.
+func TestAnotherLookFindsIt(t *testing.T) {
+	t.Parallel()
+	p := mustPress(t, Settings{Stock: stock(t, "L7163"), DPI: DPI300, Level: M})
+	s, err := p.Sheet(labels(761, p.Stock.Labels(), brCodeLabel)[9:10], 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if proof := s.Prove(Full); !proof.Passed() {
+		t.Error(proof.Faults)
+	}
+}
+
 // Of perfect symbols, some cannot be read by readers that take data for a corner. Ours
 // get another mask then.
 func TestNoFalseCorners(t *testing.T) {
