@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 type doctorCommand struct {
 	storeFlags `embed:""`
 	PublicURL  string `help:"Where payers reach the gateway: https://HOST." placeholder:"URL" required:""`
+	APIKey     string `help:"Key of an owner or manager: the merchant's banks are looked at too, through the gateway. PLACARD_API_KEY keeps it out of the process list." placeholder:"plc_…"`
+	TryBank    bool   `help:"Have each bank make, show and cancel a payment request for the smallest amount."`
 	JSON       bool   `help:"As JSON lines." name:"json"`
 }
 
@@ -51,6 +55,9 @@ func (c *doctorCommand) Run(e *env) error {
 	} else {
 		all.address(u)
 		all.gateway(e.ctx, u)
+		if c.APIKey != "" {
+			all.banks(e.ctx, &remote{base: u.String(), key: c.APIKey, web: &http.Client{}}, c.TryBank)
+		}
 	}
 	all.clock()
 	all.store(e.ctx, &c.storeFlags)
@@ -134,6 +141,67 @@ func (c *checkup) gateway(ctx context.Context, u *url.URL) {
 		if off := here.Sub(there); off > 3*time.Second || off < -3*time.Second {
 			c.wrong("clock", "Have both keep time by NTP: requests expire by the clock.", "this machine and the gateway differ by %v", off.Round(time.Second))
 		}
+	}
+}
+
+// banks looks at a merchant's bank connections as the gateway sees them.
+func (c *checkup) banks(ctx context.Context, r *remote, try bool) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	found := false
+	for _, rail := range slices.Sorted(maps.Keys(rails(railFlags{}))) {
+		var there struct {
+			Breakers []struct{ Class, State string }
+		}
+		path := "/v1/bank-connections/" + rail
+		err := r.ask(ctx, http.MethodGet, path, nil, &there)
+		if p, ok := errors.AsType[*refusal](err); ok && p.Status == http.StatusNotFound {
+			continue
+		}
+		found = true
+		if err != nil {
+			c.wrong("bank", "See that the gateway answers, and whose key this is.", "%s: %v", rail, err)
+			continue
+		}
+		var open []string
+		for _, b := range there.Breakers {
+			if b.State != "closed" {
+				open = append(open, b.Class+" "+b.State)
+			}
+		}
+		if len(open) > 0 {
+			c.wrong("bank", "It is asked again by itself; payments wait until it answers.", "%s: is not being asked: %s", rail, strings.Join(open, ", "))
+			continue
+		}
+		if !try {
+			c.ok("bank", "%s: is connected, and no breaker is open; --try-bank has it make a request", rail)
+			continue
+		}
+		var tried struct {
+			Steps []struct {
+				Step, Detail string
+				OK           bool
+			}
+		}
+		if err := r.ask(ctx, http.MethodPost, path+"/check", struct{}{}, &tried); err != nil {
+			c.wrong("bank", "Trying a bank takes an owner's key.", "%s: %v", rail, err)
+			continue
+		}
+		refused, steps := "", []string{}
+		for _, s := range tried.Steps {
+			steps = append(steps, s.Step)
+			if !s.OK && refused == "" {
+				refused = s.Step + ": " + s.Detail
+			}
+		}
+		if refused != "" {
+			c.wrong("bank", "docs/banks.md says what each step needs.", "%s: refuses %s", rail, refused)
+		} else {
+			c.ok("bank", "%s: answers at every step: %s", rail, strings.Join(steps, ", "))
+		}
+	}
+	if !found {
+		c.note("bank", "PUT /v1/bank-connections/{rail} connects one.", "this merchant has none: nothing can be paid")
 	}
 }
 

@@ -12,11 +12,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +93,41 @@ func TestServeByPixOverMutualTLS(t *testing.T) {
 	link.says("request.status", "active", "request.bank.rail", "pix")
 	bank.call("POST", "/sim/pay", m{"brcode": code.str("payload")}).is(200)
 	till.awaitStatus(link.str("request.id"), "paid")
+
+	// Bills by the batch: the bank gives each code a location of its own, in the
+	// background, and what is printed is what payers pay by.
+	batch := till.call("POST", "/v1/codes/batches", m{"kind": "bill", "count": 12, "rail": "pix"}).is(202).says("resolved_by", "bank").str("id")
+	eventually(t, "the bank has given its locations", func() bool {
+		return till.get("/v1/codes/batches/"+batch).is(200).says("orphans", 0).str("status") == "done"
+	})
+	rows := rowsOf(t, performs(t, append([]string{"codes", "list", "--batch", batch}, h.through()...)...))
+	payloads := map[string]bool{}
+	for _, row := range rows {
+		payloads[row["payload"]] = true
+	}
+	if len(rows) != 12 || len(payloads) != 12 || !strings.HasPrefix(rows[11]["payload"], "000201") {
+		t.Errorf("%d codes with %d payloads: %v", len(rows), len(payloads), rows)
+	}
+	sheet := filepath.Join(dir, "bills.pdf")
+	performs(t, append([]string{"print", "sheet", "--batch", batch, "--stock", "insert-a4", "--proof", "read", "--out", sheet}, h.through()...)...)
+	if read := readPDF(t, sheet); !slices.Equal(read, slices.Sorted(maps.Keys(payloads))) {
+		t.Errorf("on paper are %d codes: %q", len(read), read)
+	}
+	bill := till.link(rows[7]["token"], m{"amount": 4200, "reference": "B-8"}).is(200)
+	bank.call("POST", "/sim/pay", m{"brcode": rows[7]["payload"]}).is(200)
+	till.awaitStatus(bill.str("request.id"), "paid")
+
+	// The doctor asks the bank, and says which step it refuses.
+	examine := append([]string{"doctor", "--public-url", h.addresses[0], "--api-key", till.key, "--try-bank"}, h.store...)
+	_, out, _ := perform(t, examine...)
+	if !strings.Contains(out, "ok     bank: pix: answers at every step: reach, create, get, cancel, callbacks") {
+		t.Errorf("the doctor says %s", out)
+	}
+	bank.call("POST", "/sim/faults", m{"route": "create", "kind": "status", "value": 403}).is(200)
+	ended, out, _ := perform(t, examine...)
+	if ended != failed || !strings.Contains(out, "wrong  bank: pix: refuses create") {
+		t.Errorf("the doctor says %s", out)
+	}
 	if code := run.stop(); code != done {
 		t.Errorf("the bank ended with %d: %s", code, run.notes.String())
 	}
