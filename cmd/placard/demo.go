@@ -364,6 +364,7 @@ func (d *demo) greet(w io.Writer) {
   Everything side by side   %s/demo
   What a phone opens        %s
   The till                  %s/till/%s#%s
+  The inbox                 %s/inbox#%s
   The bank's own page       %s
   API key                   %s
 
@@ -374,7 +375,7 @@ Attach a sale, look at it, detach it:
   curl -X DELETE '%s' -H 'Authorization: Bearer %s'
 
 Ctrl-C ends it.
-`, d.rail.shop.Name, code.Grouped(), f.URL, page, f.URL, code, f.APIKey, pay, f.APIKey, link, f.APIKey, page, link, f.APIKey)
+`, d.rail.shop.Name, code.Grouped(), f.URL, page, f.URL, code, f.APIKey, f.URL, f.APIKey, pay, f.APIKey, link, f.APIKey, page, link, f.APIKey)
 }
 
 const cafeLogo = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="#7a3b12"/><path fill="#fff" d="M16 24h26v12a12 12 0 0 1-12 12h-2a12 12 0 0 1-12-12zM42 27h4a6 6 0 0 1 0 13h-4v-4h3a2.500 2.500 0 0 0 0-5h-3zM22 12h3v8h-3zM31 10h3v10h-3z"/></svg>`

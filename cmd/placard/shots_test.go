@@ -9,8 +9,8 @@ import (
 )
 
 // TestShots takes pictures of every page, as phone and desktop, light and dark:
-// PLACARD_SHOTS names the folder (make shots). docs/img holds the two that the README
-// shows.
+// PLACARD_SHOTS names the folder (make shots). docs/img holds the three that the
+// README shows.
 func TestShots(t *testing.T) {
 	dir := os.Getenv("PLACARD_SHOTS")
 	if dir == "" {
@@ -116,6 +116,12 @@ func TestShots(t *testing.T) {
 		desk.goTo(f.URL + "/inbox#" + f.APIKey)
 		desk.shows("Deposit, table for six")
 		shot(desk, look.name+"-inbox")
+		if look.name == "phone" {
+			img := openTab(t, tabOptions{width: 1080, height: 560})
+			img.goTo(f.URL + "/inbox#" + f.APIKey)
+			img.shows("Deposit, table for six")
+			shot(img, "inbox")
+		}
 		desk.goTo(f.URL + "/inbox/" + sent)
 		desk.shows("it can be paid")
 		desk.click("Show as QR code")
