@@ -380,3 +380,40 @@ func TestTheInboxShowsWhatIsNewer(t *testing.T) {
 		b.wellBehaved()
 	}
 }
+
+// TestMoneyIsTakenLater: a link that authorises only, with one way to pay; the manager
+// takes the money when it is time, and a cashier cannot.
+func TestMoneyIsTakenLater(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{})
+	till := h.shop.till
+	o := tabOptions{width: 1280, height: 900}
+	desk := h.openDesk(t, "/inbox/new", h.shop.keys[linking.Manager], o)
+	desk.typeInto("Amount EUR", "2500")
+	desk.click("More")
+	desk.click("Bank transfer") // not by this
+	desk.click("Authorise now, take the money later")
+	eval[bool](desk, `(() => { const s = document.getElementById("term"); s.value = "1m"; s.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`)
+	desk.click("Review")
+	desk.shows("authorised now, taken later")
+	desk.click("Make the link")
+	desk.shows("it can be paid")
+	id := till.get("/v1/requests").found()[0]
+	till.get("/v1/requests/"+id).is(200).says("capture", "manual", "methods", []string{"card"})
+	cashier := h.openDesk(t, "/inbox/"+id, h.shop.keys[linking.Cashier], o)
+	h.bank.call("POST", "/sim/pay", m{"request_id": id}).is(200)
+	for _, b := range []*tab{cashier, desk} {
+		b.shows("the bank holds the money until you take it")
+	}
+	if n := eval[int](cashier, `document.querySelectorAll("[data-act=capture]").length`); n != 0 {
+		t.Error("a cashier may take the money")
+	}
+	desk.click("Take the money")
+	desk.shows("Take €25.00 now?")
+	eval[bool](desk, `document.querySelector("#panel button").click(), true`)
+	till.awaitStatus(id, "paid").says("paid_amount", 2500)
+	for _, b := range []*tab{cashier, desk} {
+		b.shows("Paid: €25.00")
+		b.wellBehaved()
+	}
+}
