@@ -1,5 +1,7 @@
 package linking
 
+import "time"
+
 // Launch lets a test run background work in an order of its own.
 func (s *Service) Launch(f func(func())) { s.launch, s.oneHand = f, true }
 
@@ -8,3 +10,24 @@ func (s *Service) Forget() {
 	s.rings.init(s.rings.life, s.rings.most)
 	s.merchants.init(s.merchants.life, s.merchants.most)
 }
+
+// RequestRecord is a request as a store keeps it.
+func RequestRecord(r *Request) Write {
+	b, err := encodeRecord(r, nil)
+	if err != nil {
+		panic(err)
+	}
+	return Write{Key: requestKey(r.ID), Data: b, Owner: string(r.Merchant)}
+}
+
+// EventRecord is an event as a log keeps it.
+func EventRecord(e *Event) []byte {
+	b, err := encodeRecord(e, nil)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// NewRequestID is an id as a request made at that time gets one.
+func NewRequestID(s Shard, at time.Time) RequestID { return newRequestID(s, at) }

@@ -147,8 +147,9 @@ func (s *Service) EachRequest(ctx context.Context, c Caller, filter RequestFilte
 	}
 }
 
-// firstIDAfter is an id that sorts after all ids made up to t.
+// firstIDAfter is an id that sorts after all ids made up to t, to the end of that second:
+// callers know times by the second.
 func firstIDAfter(s Shard, t time.Time) RequestID {
 	b := append(make([]byte, 0, requestIDLen), s.String()...)
-	return RequestID(appendSymbols(b, uint64(t.UnixMilli())+1, 9))
+	return RequestID(appendSymbols(b, uint64(t.Unix()+1)*1000, 9))
 }
