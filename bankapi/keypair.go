@@ -12,6 +12,21 @@ import (
 	"time"
 )
 
+// Authorities is how TLS trusts what a connection's setting ca_pem names, the
+// certificate authorities of a bank that is not in the system's list. Without the
+// setting it is nil, and the system's list holds.
+func Authorities(s Setup) (*tls.Config, error) {
+	ca := s.Settings["ca_pem"]
+	if ca == "" {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(ca)) {
+		return nil, BadSetting("settings.ca_pem", "pem", "The certificate authorities are not in PEM.")
+	}
+	return &tls.Config{RootCAs: pool}, nil
+}
+
 // KeyPair is the certificate a bank knows a merchant by, with its key. From files it
 // is read again when they change, so that a certificate is renewed without a
 // restart; connections that are open keep the old one until they end.

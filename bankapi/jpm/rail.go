@@ -3,7 +3,6 @@ package jpm
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -249,12 +248,9 @@ func printable(s string) bool {
 // tlsConfig is nil where the system's authorities do and there is no certificate of
 // the merchant's.
 func (r Rail) tlsConfig(s bankapi.Setup, b *Bank) (*tls.Config, error) {
-	var t *tls.Config
-	if ca := s.Settings["ca_pem"]; ca != "" {
-		t = &tls.Config{RootCAs: x509.NewCertPool()}
-		if !t.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			return nil, bankapi.BadSetting("settings.ca_pem", "pem", "The certificate authorities are not in PEM.")
-		}
+	t, err := bankapi.Authorities(s)
+	if err != nil {
+		return nil, err
 	}
 	pair, err := bankapi.OpenKeyPair(s, r.CertDir)
 	if err != nil || pair == nil {

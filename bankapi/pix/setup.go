@@ -2,7 +2,6 @@ package pix
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -222,12 +221,9 @@ func hasCertificate(s bankapi.Setup) bool {
 // tlsConfig is nil where the system's authorities do and there is no certificate of
 // the merchant's.
 func (r Rail) tlsConfig(s bankapi.Setup, b *Bank) (*tls.Config, error) {
-	var t *tls.Config
-	if ca := s.Settings["ca_pem"]; ca != "" {
-		t = &tls.Config{RootCAs: x509.NewCertPool()}
-		if !t.RootCAs.AppendCertsFromPEM([]byte(ca)) {
-			return nil, bankapi.BadSetting("settings.ca_pem", "pem", "The certificate authorities are not in PEM.")
-		}
+	t, err := bankapi.Authorities(s)
+	if err != nil {
+		return nil, err
 	}
 	pair, err := bankapi.OpenKeyPair(s, r.CertDir)
 	if err != nil || pair == nil {

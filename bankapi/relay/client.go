@@ -3,8 +3,6 @@ package relay
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"mime"
@@ -72,12 +70,9 @@ func (r Rail) Open(s bankapi.Setup) (linking.Bank, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
-	var config *tls.Config
-	if b.own {
-		config = &tls.Config{RootCAs: x509.NewCertPool()}
-		if !config.RootCAs.AppendCertsFromPEM([]byte(s.Settings["ca_pem"])) {
-			return nil, bankapi.BadSetting("settings.ca_pem", "pem", "The certificate authorities are not in PEM.")
-		}
+	config, err := bankapi.Authorities(s)
+	if err != nil {
+		return nil, err
 	}
 	b.client = s.Client(config)
 	return b, nil
