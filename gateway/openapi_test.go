@@ -150,7 +150,7 @@ func TestDescriptionHasTheRolesOfEveryRoute(t *testing.T) {
 var (
 	bodies = map[string]any{
 		"NewCode": newCode{}, "CodePatch": codePatch{}, "Attach": attachBody{}, "NewRequest": newRequest{}, "NewLine": newLine{},
-		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "NewRefund": refundBody{},
+		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "Acceptance": acceptBody{}, "NewRefund": refundBody{},
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
 		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
 		"NewFees": feesBody{}, "NewFee": feeBody{},

@@ -377,13 +377,22 @@ func (a *api) listExceptions(c *fiber.Ctx, who linking.Caller) error {
 }
 
 func (a *api) acceptException(c *fiber.Ctx, who linking.Caller) (any, error) {
-	return a.decideException(c, who, true)
+	in, err := optionalBody[acceptBody](c)
+	if err != nil {
+		return nil, err
+	}
+	return a.decideException(c, who, true, in.RequestID)
 }
 func (a *api) returnException(c *fiber.Ctx, who linking.Caller) (any, error) {
-	return a.decideException(c, who, false)
+	return a.decideException(c, who, false, "")
 }
 
-func (a *api) decideException(c *fiber.Ctx, who linking.Caller, accept bool) (any, error) {
+// acceptBody says for which request money of kind unknown came.
+type acceptBody struct {
+	RequestID string `json:"request_id"`
+}
+
+func (a *api) decideException(c *fiber.Ctx, who linking.Caller, accept bool, request string) (any, error) {
 	s, err := pathParam(c, "exception")
 	if err != nil {
 		return nil, err
@@ -392,7 +401,7 @@ func (a *api) decideException(c *fiber.Ctx, who linking.Caller, accept bool) (an
 	if !ok {
 		return nil, &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "There is no such exception."}
 	}
-	n, err := a.svc.Decide(c.UserContext(), who, id, accept, waiting(c, prefer(c)))
+	n, err := a.svc.Decide(c.UserContext(), who, id, accept, request, waiting(c, prefer(c)))
 	if err != nil {
 		return nil, err
 	}

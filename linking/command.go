@@ -428,9 +428,9 @@ func (t *tx) refundCommand(c Caller, r *Request, cmd RefundCommand) (*Refund, er
 	return t.refund(r, p, amount, cmd.Reason), nil
 }
 
-// Decide settles an exception: its money counts, or goes back.
-func (s *Service) Decide(ctx context.Context, c Caller, id ExceptionID, accept bool, wait time.Duration) (*Answer, error) {
-	ref := ""
+// Decide settles an exception: its money counts, or goes back. With a request, money of
+// kind unknown counts as payment of that one, and the answer is about it.
+func (s *Service) Decide(ctx context.Context, c Caller, id ExceptionID, accept bool, request string, wait time.Duration) (*Answer, error) {
 	t := s.look(ctx, id.shard())
 	rec, err := read[exceptionRecord](t, exceptionKey(id), nil)
 	if err != nil {
@@ -439,12 +439,25 @@ func (s *Service) Decide(ctx context.Context, c Caller, id ExceptionID, accept b
 	if rec == nil || rec.Merchant != c.Merchant || rec.Request == "" {
 		return nil, notFound("exception")
 	}
-	ref = string(rec.Request)
+	ref := string(rec.Request)
+	if request != "" {
+		if _, err := s.Request(ctx, c, request); IsKind(err, NotFound) {
+			return nil, invalid("request_id", "unknown", "There is no such payment request.")
+		}
+		ref = request
+	}
 	return s.command(ctx, c, ref, wait, func(t *tx, r *Request) error {
-		if accept {
+		switch {
+		case !accept:
+			return t.giveBack(r, id, c.By)
+		case r.ID == rec.Request:
 			return t.accept(r, id, c.By)
 		}
-		return t.giveBack(r, id, c.By)
+		from, err := t.requestFor(c, string(rec.Request))
+		if err != nil {
+			return err
+		}
+		return t.attribute(from, id, r, c.By)
 	})
 }
 

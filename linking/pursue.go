@@ -60,6 +60,16 @@ func (s *Service) call(ctx context.Context, id RequestID, op BankOp) (said bankS
 			return said, errOverrun
 		}
 		p := r.payment(f.PaymentID)
+		if p.Of != "" { // at the bank it is another request's
+			of, c, err := s.requestAndConnection(ctx, p.Of)
+			if err == nil {
+				bank, err = s.banks.Open(c)
+			}
+			if err != nil {
+				return said, &BankError{Class: BankNotSent, Code: "store", Detail: "What the money came for cannot be found.", Err: err}
+			}
+			ref = BankRef{ID: p.Of, Charge: of.Bank.Charge, BankID: of.Bank.BankID, Tag: of.Bank.Tag}
+		}
 		said.refund, err = bank.Refund(ctx, RefundAsk{
 			BankRef: ref, Refund: f.ID, PaymentID: f.PaymentID,
 			Money: Money{f.Amount, p.Money.Currency}, Reason: f.Reason,

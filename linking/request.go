@@ -149,6 +149,7 @@ type Payment struct {
 	PaidAt time.Time `cbor:"3,keyasint"` // the bank's time
 	Way    string    `cbor:"4,keyasint,omitempty"`
 	Counts bool      `cbor:"5,keyasint,omitempty"` // it is what the request asked for, or was accepted as that
+	Of     RequestID `cbor:"6,keyasint,omitempty"` // the request it came for at the bank; empty: this one
 }
 
 // Refund is money that goes back.

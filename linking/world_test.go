@@ -459,7 +459,7 @@ func (w *world) decide() {
 		return
 	}
 	e := list[w.rnd.IntN(len(list))]
-	_, err = w.svc.Decide(context.Background(), w.caller, e.ListID, w.rnd.IntN(2) == 0, 0)
+	_, err = w.svc.Decide(context.Background(), w.caller, e.ListID, w.rnd.IntN(2) == 0, "", 0)
 	w.expected("decide", err, "not_allowed_in_status")
 	w.say("decide %s", e.Exception.Kind)
 }

@@ -209,9 +209,9 @@ export class Placard {
     return this.call("GET", `/v1/exceptions`, { open: params.open, limit: params.limit, after: params.after }, {}, undefined);
   }
 
-  /** Take the money as payment. */
-  acceptException(params: { exception: string; idempotencyKey?: string; prefer?: string }): Promise<Request> {
-    return this.call("POST", `/v1/exceptions/${encodeURIComponent(params.exception)}/accept`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, undefined);
+  /** Take the money as payment. Money of kind `unknown` came for a request that the store had lost. With `request_id` it counts as payment of that request, which must have ended without being paid, and the answer is that request. */
+  acceptException(params: { exception: string; idempotencyKey?: string; prefer?: string }, body?: Acceptance): Promise<Request> {
+    return this.call("POST", `/v1/exceptions/${encodeURIComponent(params.exception)}/accept`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
   }
 
   /** Send the money back. */
@@ -538,6 +538,11 @@ export interface RequestPatch {
   /** The address of the till's own fiscal receipt. */
   fiscal_receipt?: string;
   metadata?: Metadata;
+}
+
+export interface Acceptance {
+  /** Only with money of kind unknown: what it was meant for, by our id or the caller's. */
+  request_id?: string;
 }
 
 export interface Cancel {
