@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,6 +109,11 @@ func (a *api) eventStream(c *fiber.Ctx, who linking.Caller, f linking.EventFilte
 	f.Limit = 100
 	return a.streams.serve(c, feed{
 		Next: func(ctx context.Context, _ string) ([]event, error) {
+			if err := a.svc.StillAdmitted(ctx, who); linking.IsKind(err, linking.Unauthorized) {
+				return nil, io.EOF
+			} else if err != nil {
+				return nil, err
+			}
 			var out []event
 			for {
 				list, next, err := a.svc.Events(ctx, who, f, 0)

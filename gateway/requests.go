@@ -446,11 +446,7 @@ type merchantView struct {
 	CreatedAt *string            `json:"created_at"`
 }
 
-func (a *api) getMerchant(c *fiber.Ctx, who linking.Caller) error {
-	m, err := a.svc.Merchant(c.UserContext(), who.Merchant)
-	if err != nil {
-		return err
-	}
+func viewMerchant(m *linking.Merchant) merchantView {
 	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, stamp(m.CreatedAt)}
 	if v.DayEndsAt == "" {
 		v.DayEndsAt = "00:00"
@@ -461,5 +457,13 @@ func (a *api) getMerchant(c *fiber.Ctx, who linking.Caller) error {
 	if v.Late == "" {
 		v.Late = linking.LateHold
 	}
-	return c.JSON(v)
+	return v
+}
+
+func (a *api) getMerchant(c *fiber.Ctx, who linking.Caller) error {
+	m, err := a.svc.Merchant(c.UserContext(), who.Merchant)
+	if err != nil {
+		return err
+	}
+	return c.JSON(viewMerchant(m))
 }

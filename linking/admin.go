@@ -354,6 +354,15 @@ var Roles = []Role{Owner, Manager, Cashier, Agent, Viewer}
 
 // CreateKey makes a key and returns it with its secret, which is shown this once.
 func (s *Service) CreateKey(ctx context.Context, m MerchantID, in NewKey) (*APIKey, string, error) {
+	k, secret, err := s.newKey(m, in)
+	if err != nil {
+		return nil, "", err
+	}
+	return k, secret, s.change(ctx, m.Shard(), func(t *tx) error { return t.create(keyKey(k.ID), k) })
+}
+
+// newKey makes up a key that no store has yet.
+func (s *Service) newKey(m MerchantID, in NewKey) (*APIKey, string, error) {
 	if !has(Roles, in.Role) {
 		return nil, "", invalid("role", "one_of", "The role is one of owner, manager, cashier, agent, viewer.")
 	}
@@ -368,12 +377,11 @@ func (s *Service) CreateKey(ctx context.Context, m MerchantID, in NewKey) (*APIK
 	id := KeyID(newID(m.Shard(), 12))
 	secret := "plc_" + string(id) + randomSymbols(32)
 	k := &APIKey{ID: id, Merchant: m, Role: in.Role, Label: in.Label, Outlet: in.Outlet, Codes: in.Codes, Hash: hashSecret(secret), CreatedAt: s.now().UTC()}
-	err := s.change(ctx, m.Shard(), func(t *tx) error { return t.create(keyKey(id), k) })
-	return k, secret, err
+	return k, secret, nil
 }
 
 // Authenticate finds the key behind a secret. A revoked key goes on working for at
-// most 3 seconds on a gateway that has just seen it.
+// most 2 seconds on a gateway that has just seen it.
 func (s *Service) Authenticate(ctx context.Context, secret string) (*APIKey, error) {
 	refused := &Error{Kind: Unauthorized, Code: "unauthorized", Detail: "A valid API key is needed: Authorization: Bearer plc_…"}
 	text, ok := strings.CutPrefix(secret, "plc_")
@@ -383,23 +391,44 @@ func (s *Service) Authenticate(ctx context.Context, secret string) (*APIKey, err
 	if text, ok = idOf(text, 44); !ok {
 		return nil, refused
 	}
-	id := KeyID(text[:12])
-	now := s.now()
-	k, ok := s.keys.get(id, now)
-	if !ok {
-		var err error
-		if k, err = read[APIKey](s.look(ctx, id.Shard()), keyKey(id), nil); err != nil {
-			return nil, storeProblem(err)
-		}
-		if k == nil {
-			k = &APIKey{} // remembered too, so that guesses cost little
-		}
-		s.keys.put(id, k, now)
+	k, err := s.keyNow(ctx, KeyID(text[:12]))
+	if err != nil {
+		return nil, err
 	}
 	if subtle.ConstantTimeCompare(k.Hash, hashSecret("plc_"+text)) != 1 || !k.Revoked.IsZero() {
 		return nil, refused
 	}
 	return k, nil
+}
+
+// keyNow reads a key, or one that fits nothing if there is none.
+func (s *Service) keyNow(ctx context.Context, id KeyID) (*APIKey, error) {
+	now := s.now()
+	if k, ok := s.keys.get(id, now); ok {
+		return k, nil
+	}
+	k, err := read[APIKey](s.look(ctx, id.Shard()), keyKey(id), nil)
+	if err != nil {
+		return nil, storeProblem(err)
+	}
+	if k == nil {
+		k = &APIKey{} // remembered too, so that guesses cost little
+	}
+	s.keys.put(id, k, now)
+	return k, nil
+}
+
+// StillAdmitted refuses a caller whose key was revoked since. Whoever answers a caller
+// later than it was asked, asks this first.
+func (s *Service) StillAdmitted(ctx context.Context, c Caller) error {
+	k, err := s.keyNow(ctx, c.Key)
+	if err != nil {
+		return err
+	}
+	if !k.Revoked.IsZero() {
+		return &Error{Kind: Unauthorized, Code: "unauthorized", Detail: "The API key was revoked meanwhile."}
+	}
+	return nil
 }
 
 // Caller is the key as one who asks.
@@ -459,9 +488,13 @@ func (s *Service) Keys(ctx context.Context, m MerchantID) ([]*APIKey, error) {
 
 // RevokeKey ends a key.
 func (s *Service) RevokeKey(ctx context.Context, m MerchantID, id KeyID) error {
-	err := s.change(ctx, m.Shard(), func(t *tx) error {
-		k, err := read[APIKey](t, keyKey(id), nil)
-		if err != nil || k == nil || k.Merchant != m {
+	_, err := s.endKey(ctx, id, func(k *APIKey) bool { return k.Merchant == m })
+	return err
+}
+
+func (s *Service) endKey(ctx context.Context, id KeyID, may func(*APIKey) bool) (k *APIKey, err error) {
+	err = s.change(ctx, id.Shard(), func(t *tx) (err error) {
+		if k, err = read[APIKey](t, keyKey(id), nil); err != nil || k == nil || !may(k) {
 			return orMissing(err, "key")
 		}
 		if k.Revoked.IsZero() {
@@ -470,5 +503,8 @@ func (s *Service) RevokeKey(ctx context.Context, m MerchantID, id KeyID) error {
 		return nil
 	})
 	s.keys.forget(id)
-	return err
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
 }

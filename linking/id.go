@@ -161,6 +161,7 @@ func ParseExceptionID(s string) (ExceptionID, bool) {
 	id, ok := idOf(s, 20)
 	return ExceptionID(id), ok
 }
+func ParseKeyID(s string) (KeyID, bool)       { id, ok := idOf(s, 12); return KeyID(id), ok }
 func ParseOutletID(s string) (OutletID, bool) { id, ok := idOf(s, 14); return OutletID(id), ok }
 
 // ParseSaleID accepts 1 to 64 printable ASCII characters.

@@ -79,7 +79,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s.patience, s.hurry = context.WithCancel(s.background)
 	s.rings.init(time.Minute, 1<<16)
 	s.merchants.init(time.Minute, 1<<16)
-	s.keys.init(3*time.Second, 1<<16)
+	s.keys.init(2*time.Second, 1<<16)
 	s.can.init(5*time.Minute, 1<<14)
 	s.inUse.init(shardsKnown, 1)
 	s.scans.init(s)

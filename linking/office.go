@@ -1,0 +1,222 @@
+package linking
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// What a merchant's own people arrange for themselves over the API: keys, outlets and
+// the merchant's rules. Whoever is bound to an outlet or to codes arranges no more
+// than what lies within.
+
+// bound reports whether c is kept to an outlet or to codes.
+func (c *Caller) bound() bool { return c.Outlet != "" || len(c.Codes) > 0 }
+
+// holds reports whether a key for an outlet and codes reaches no further than c does.
+func (c *Caller) holds(o OutletID, codes []Token) bool {
+	if c.Outlet != "" && o != c.Outlet {
+		return false
+	}
+	if len(c.Codes) == 0 {
+		return true
+	}
+	return len(codes) > 0 && !slices.ContainsFunc(codes, func(t Token) bool { return !slices.Contains(c.Codes, t) })
+}
+
+// wholeMerchant refuses a caller who is bound to an outlet or codes what concerns all.
+func (c *Caller) wholeMerchant() error {
+	if c.bound() {
+		return &Error{Kind: Forbidden, Code: "forbidden", Detail: "This concerns the whole merchant; the key is bound to an outlet or to codes."}
+	}
+	return nil
+}
+
+// IssueKey makes a key on behalf of a caller, within what the caller reaches, and
+// returns it with its secret, which is shown this once.
+func (s *Service) IssueKey(ctx context.Context, c Caller, in NewKey) (*APIKey, string, error) {
+	k, secret, err := s.newKey(c.Merchant, in)
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+		t.begin(c)
+		if in.Outlet == "" && c.Outlet != "" {
+			return invalid("outlet", "required", "The key that asks is bound to an outlet; the new one must be bound to the same.")
+		}
+		if err := t.mayPlace(c, in.Outlet); err != nil {
+			return err
+		}
+		if len(in.Codes) == 0 && len(c.Codes) > 0 {
+			return invalid("codes", "required", "The key that asks is bound to codes; the new one must be bound to some of them.")
+		}
+		for i, id := range in.Codes {
+			code, _, err := t.anyCode(id)
+			if err != nil {
+				return err
+			}
+			if code == nil || !c.sees(code.Merchant, code.Outlet, code.Token) {
+				return invalid(fmt.Sprintf("codes[%d]", i), "unknown", "There is no such code.")
+			}
+			if in.Outlet != "" && code.Outlet != in.Outlet {
+				return invalid(fmt.Sprintf("codes[%d]", i), "other_outlet", "The code is not at the key's outlet.")
+			}
+		}
+		return t.create(keyKey(k.ID), k)
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return k, secret, nil
+}
+
+// LiveKeys lists the keys that let somebody in and that the caller could have made,
+// by id.
+func (s *Service) LiveKeys(ctx context.Context, c Caller) ([]*APIKey, error) {
+	keys, err := s.Keys(ctx, c.Merchant)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(keys, func(k *APIKey) bool { return !k.Revoked.IsZero() || !c.holds(k.Outlet, k.Codes) }), nil
+}
+
+// EndKey revokes a key that the caller could have made. To end it again changes
+// nothing.
+func (s *Service) EndKey(ctx context.Context, c Caller, id KeyID) (*APIKey, error) {
+	if id.Shard() != c.Merchant.Shard() {
+		return nil, notFound("key")
+	}
+	return s.endKey(ctx, id, func(k *APIKey) bool { return k.Merchant == c.Merchant && c.holds(k.Outlet, k.Codes) })
+}
+
+// OpenOutlet makes a place of the caller's merchant.
+func (s *Service) OpenOutlet(ctx context.Context, c Caller, name string) (*Outlet, error) {
+	if err := c.wholeMerchant(); err != nil {
+		return nil, err
+	}
+	if err := outletName(name); err != nil {
+		return nil, err
+	}
+	o := &Outlet{ID: OutletID(newID(c.Merchant.Shard(), 14)), Merchant: c.Merchant, Name: name}
+	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+		t.begin(c)
+		if before, err := t.onceBegin(); err != nil || before != nil || t.once != nil && t.once.Reply != nil {
+			return err
+		}
+		if err := t.create(outletKey(o.ID), o); err != nil {
+			return err
+		}
+		return t.onceDone(o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// RenameOutlet gives a place of the caller's merchant another name.
+func (s *Service) RenameOutlet(ctx context.Context, c Caller, id OutletID, name string) (*Outlet, error) {
+	if err := outletName(name); err != nil {
+		return nil, err
+	}
+	if shardOf(string(id)) != c.Merchant.Shard() || len(c.Codes) > 0 || c.Outlet != "" && id != c.Outlet {
+		return nil, notFound("outlet")
+	}
+	var o *Outlet
+	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) (err error) {
+		t.begin(c)
+		if o, err = read[Outlet](t, outletKey(id), nil); err != nil || o == nil || o.Merchant != c.Merchant {
+			return orMissing(err, "outlet")
+		}
+		o.Name = name
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func outletName(name string) error {
+	if name == "" {
+		return invalid("name", "required", "An outlet has a name: payers see it.")
+	}
+	return text("name", name, 100)
+}
+
+// Outlets lists the places of the caller's merchant that the caller may know of, by id.
+func (s *Service) Outlets(ctx context.Context, c Caller) ([]*Outlet, error) {
+	var list []*Outlet
+	for after := ""; ; {
+		page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kindOutlet, Owner: string(c.Merchant), After: after, Limit: listPage})
+		if err != nil {
+			return nil, storeProblem(err)
+		}
+		for _, rec := range page {
+			after = rec.ID
+			o := new(Outlet)
+			if _, err := decodeRecord(rec.Data, o); err != nil {
+				return nil, err
+			}
+			if c.Outlet == "" || o.ID == c.Outlet {
+				list = append(list, o)
+			}
+		}
+		if len(page) < listPage {
+			return list, nil
+		}
+	}
+}
+
+// MerchantPatch changes what is not nil.
+type MerchantPatch struct {
+	Name      *string
+	Contact   *string
+	TimeZone  *string
+	DayEndsAt *string
+	VATRate   *string
+	Lines     *LinesShown
+	Late      *LateRule
+	Takeover  *bool
+	RefundCap *Amount
+}
+
+// PatchMerchant changes the caller's merchant. Other gateways go by the new rules
+// within a minute.
+func (s *Service) PatchMerchant(ctx context.Context, c Caller, p MerchantPatch) (*Merchant, error) {
+	if err := c.wholeMerchant(); err != nil {
+		return nil, err
+	}
+	return s.ChangeMerchant(ctx, c.Merchant, func(m *Merchant) error {
+		n := NewMerchant{Name: m.Name, Currency: m.Currency, TimeZone: m.TimeZone, DayEndsAt: m.DayEndsAt, Mode: m.Mode, VATRate: m.VATRate, Contact: m.Contact}
+		take(&n.Name, p.Name)
+		take(&n.Contact, p.Contact)
+		take(&n.TimeZone, p.TimeZone)
+		take(&n.DayEndsAt, p.DayEndsAt)
+		take(&n.VATRate, p.VATRate)
+		if err := n.check(); err != nil {
+			return err
+		}
+		if p.Lines != nil && !has([]LinesShown{LinesAfterPayment, LinesAfterWord, LinesAlways}, *p.Lines) {
+			return invalid("lines_shown", "one_of", "Lines are shown after_payment, after_word or always.")
+		}
+		if p.Late != nil && !has([]LateRule{LateHold, LateAccept, LateReturn}, *p.Late) {
+			return invalid("late_payments", "one_of", "The rule for late payments is hold, accept or return.")
+		}
+		if p.RefundCap != nil && *p.RefundCap < 0 {
+			return invalid("cashier_refund_limit", "min", "The most a cashier may refund is 0 or more.")
+		}
+		m.Name, m.Contact, m.TimeZone, m.DayEndsAt, m.VATRate = n.Name, n.Contact, n.TimeZone, n.DayEndsAt, n.VATRate
+		take(&m.Lines, p.Lines)
+		take(&m.Late, p.Late)
+		take(&m.Takeover, p.Takeover)
+		take(&m.RefundCap, p.RefundCap)
+		return nil
+	})
+}
+
+func take[T any](into, from *T) {
+	if from != nil {
+		*into = *from
+	}
+}
