@@ -154,6 +154,7 @@ var (
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
 		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
 		"NewFees": feesBody{}, "NewFee": feeBody{},
+		"MerchantPatch": merchantPatch{}, "NewKey": newKey{}, "OutletName": outletBody{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
@@ -163,6 +164,7 @@ var (
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
 		"EventReading": eventReadingView{}, "EventBatch": eventBatchView{},
 		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
+		"Key": keyView{}, "Outlet": outletView{},
 	}
 )
 

@@ -204,7 +204,7 @@ func (s *Service) PatchMerchant(ctx context.Context, c Caller, p MerchantPatch) 
 			return invalid("late_payments", "one_of", "The rule for late payments is hold, accept or return.")
 		}
 		if p.RefundCap != nil && *p.RefundCap < 0 {
-			return invalid("cashier_refund_limit", "min", "The most a cashier may refund is 0 or more.")
+			return invalid("cashier_refund_limit", "too_small", "The most a cashier may refund is 0 or more.")
 		}
 		m.Name, m.Contact, m.TimeZone, m.DayEndsAt, m.VATRate = n.Name, n.Contact, n.TimeZone, n.DayEndsAt, n.VATRate
 		take(&m.Lines, p.Lines)

@@ -532,6 +532,18 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	}
 
 	as(linking.Agent).get("/v1/merchant").is(200)
+	each("changeMerchant", "PATCH", fixed("/v1/merchant"))
+	till.call("PATCH", "/v1/merchant", m{"day_ends_at": "25:00"}).refused(422, "invalid_request", "day_ends_at time")
+	each("makeKey", "POST", fixed("/v1/keys"), func(_ string, r *reply) {
+		till.get("/v1/keys?limit=1").is(200)
+		till.call("DELETE", "/v1/keys/"+r.str("id"), nil).is(200)
+	})
+	till.call("DELETE", "/v1/keys/000000000000", nil).refused(404, "not_found")
+	each("makeOutlet", "POST", fixed("/v1/outlets"), func(_ string, r *reply) {
+		each("renameOutlet", "PATCH", fixed("/v1/outlets/"+r.str("id")))
+	})
+	till.get("/v1/outlets").is(200)
+	as(linking.Manager).get("/v1/keys").refused(403, "forbidden")
 	hook := ""
 	each("makeWebhook", "POST", fixed("/v1/webhooks"), func(_ string, r *reply) {
 		hook = "/v1/webhooks/" + r.str("id")

@@ -269,6 +269,11 @@ export class Placard {
     return this.call("GET", `/v1/merchant`, {}, {}, undefined);
   }
 
+  /** Change what payers see of the merchant, and its rules. What is not given stays. A key that is bound to an outlet or to codes may not. Every gateway goes by the new rules within a minute. */
+  changeMerchant(body: MerchantPatch, params: { idempotencyKey?: string } = {}): Promise<Merchant> {
+    return this.call("PATCH", `/v1/merchant`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
   /** What the merchant's bank keeps of a payment. */
   getFees(): Promise<Fees> {
     return this.call("GET", `/v1/merchant/fees`, {}, {}, undefined);
@@ -282,6 +287,36 @@ export class Placard {
   /** Who calls, and in which role. */
   getMe(): Promise<Me> {
     return this.call("GET", `/v1/me`, {}, {}, undefined);
+  }
+
+  /** List the keys that let somebody in. Those that the key that asks could have made. */
+  listKeys(params: { limit?: number; after?: string } = {}): Promise<KeyPage> {
+    return this.call("GET", `/v1/keys`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Make a key. The `secret` stands in this answer alone, and is stored nowhere; an Idempotency-Key is therefore refused. If no answer came, delete the key that the list shows, and make another. A key that is bound to an outlet or to codes makes keys for these alone. */
+  makeKey(body: NewKey): Promise<Key> {
+    return this.call("POST", `/v1/keys`, {}, {}, body);
+  }
+
+  /** Delete a key. Every gateway refuses it within 5 seconds, and ends the streams it opened. Deleted again, nothing changes. */
+  endKey(params: { key: string; idempotencyKey?: string }): Promise<Key> {
+    return this.call("DELETE", `/v1/keys/${encodeURIComponent(params.key)}`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** List outlets. All of the merchant's, or the one that the key is bound to. */
+  listOutlets(params: { limit?: number; after?: string } = {}): Promise<OutletPage> {
+    return this.call("GET", `/v1/outlets`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Make an outlet. */
+  makeOutlet(body: OutletName, params: { idempotencyKey?: string } = {}): Promise<Outlet> {
+    return this.call("POST", `/v1/outlets`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** Give an outlet another name. */
+  renameOutlet(params: { outlet: string; idempotencyKey?: string }, body: OutletName): Promise<Outlet> {
+    return this.call("PATCH", `/v1/outlets/${encodeURIComponent(params.outlet)}`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
   }
 
   /** Read a bank connection. Secrets never come out; only their names do. */
@@ -928,6 +963,68 @@ export interface Merchant {
   takeover: boolean;
   cashier_refund_limit: number;
   created_at: Time;
+}
+
+export interface MerchantPatch {
+  name?: string;
+  /** Whom a payer asks when something is wrong. */
+  contact?: string;
+  /** Of the IANA database. */
+  time_zone?: string;
+  /** When the business day ends, such as 04:00. */
+  day_ends_at?: string;
+  vat_rate?: string;
+  /** When a payer reads the lines of a counter's sale. */
+  lines_shown?: "after_payment" | "after_word" | "always";
+  /** What becomes of money that comes after the end. */
+  late_payments?: "hold" | "accept" | "return";
+  /** Cashiers may replace what another key attached. */
+  takeover?: boolean;
+  /** The most that a cashier may refund at once, in the currency's minor unit. */
+  cashier_refund_limit?: number;
+}
+
+export interface NewKey {
+  role: "owner" | "manager" | "cashier" | "agent" | "viewer";
+  label?: string;
+  /** The only one it reaches. */
+  outlet?: string;
+  /** The only ones it reaches. */
+  codes?: string[];
+}
+
+export interface Key {
+  id: string;
+  role: "owner" | "manager" | "cashier" | "agent" | "viewer";
+  label: string;
+  /** null: it reaches all. */
+  outlet: string | null;
+  /** None: it reaches all. */
+  codes: string[];
+  created_at: Time;
+  deleted_at?: Time;
+  /** Told once. */
+  secret?: string;
+}
+
+export interface KeyPage {
+  data: Key[];
+  next: TextOrNull;
+}
+
+export interface OutletName {
+  /** Payers see it. */
+  name: string;
+}
+
+export interface Outlet {
+  id: string;
+  name: string;
+}
+
+export interface OutletPage {
+  data: Outlet[];
+  next: TextOrNull;
 }
 
 export interface ConnectionSettings {
