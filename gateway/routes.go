@@ -114,7 +114,7 @@ func (s *Server) mount(a *api) {
 	s.largeBody("POST", "/v1/codes/batches/*/mark", rowsBody, rowsRead)
 	s.longAnswer("/v1/codes/batches/", rowsTime)
 	s.longAnswer("/v1/print/", printTime)
-	s.longAnswer("/v1/requests?", rowsTime)
+	s.longAnswer("/v1/requests", rowsTime)
 	s.largeBody("POST", "/v1/print/sheets", printBody, rowsRead)
 	s.largeBody("POST", "/v1/print/proofs", printBody, rowsRead)
 	for _, r := range a.routes() {
