@@ -96,7 +96,8 @@ func (s *Service) Requests(ctx context.Context, c Caller, f RequestFilter) (list
 	now, sought := s.now(), searchFor(f.Query)
 	at := string(f.After)
 	if at == "" && !f.To.IsZero() {
-		at = string(firstIDAfter(c.Merchant.Shard(), f.To))
+		// To the end of that second: callers know times by the second.
+		at = string(firstIDAfter(c.Merchant.Shard(), f.To.Truncate(time.Second).Add(time.Second-time.Millisecond)))
 	}
 	for range maxRead / listPage {
 		page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kindRequest, Owner: string(c.Merchant), After: at, Limit: listPage, Reverse: true})
@@ -147,9 +148,8 @@ func (s *Service) EachRequest(ctx context.Context, c Caller, filter RequestFilte
 	}
 }
 
-// firstIDAfter is an id that sorts after all ids made up to t, to the end of that second:
-// callers know times by the second.
+// firstIDAfter is an id that sorts after all ids made up to t.
 func firstIDAfter(s Shard, t time.Time) RequestID {
 	b := append(make([]byte, 0, requestIDLen), s.String()...)
-	return RequestID(appendSymbols(b, uint64(t.Unix()+1)*1000, 9))
+	return RequestID(appendSymbols(b, uint64(t.UnixMilli())+1, 9))
 }
