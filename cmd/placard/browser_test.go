@@ -137,7 +137,7 @@ func (b *tab) faults() string {
 }
 
 // patience is how long a browser on a busy machine may take for one thing.
-const patience = 15 * time.Second
+const patience = 45 * time.Second
 
 // goTo opens an address.
 func (b *tab) goTo(url string) {
