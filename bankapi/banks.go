@@ -60,7 +60,7 @@ type Options struct {
 	Log    *slog.Logger // nil: slog.Default()
 
 	// Changed is told of every breaker that opens, is tried, or closes, in order,
-	// from one goroutine. It must not take long.
+	// from one goroutine. While it takes long, 256 changes wait for it, and no more.
 	Changed func(BreakerState)
 }
 
@@ -155,6 +155,11 @@ func (b *Banks) Open(c *linking.Connection) (linking.Bank, error) {
 	g.bank = bank
 	if was != nil {
 		was.drop()
+		for _, c := range Classes { // other settings are another chance
+			if was.guard.breakers[c].view().State != gobreaker.StateClosed.String() {
+				g.breakers[c].changed(g.breakers[c].view())
+			}
+		}
 	} else if len(b.open) >= MaxBanks {
 		b.dropOldest()
 	}

@@ -1,6 +1,7 @@
 package bankapi
 
 import (
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,7 @@ type breaker struct {
 	refused     uint64
 	denied      bool
 	code        string // of the last failure
+	outcomes    map[string]uint64
 
 	// row counts failures one after another. gobreaker's own count of them shrinks
 	// as its window moves on, so that a bank that lets every call run out of time
@@ -73,10 +75,14 @@ type BreakerState struct {
 	Refused    uint64    // calls refused here, by the breaker or a pause
 	Denied     bool      // the bank refuses the connection's credentials
 	Code       string    // of the last failure, for people
+
+	// Outcomes counts the calls that were made, by how they ended: "ok", "slow", "given_up"
+	// by our own caller, or the class of the error.
+	Outcomes map[string]uint64
 }
 
 func newBreaker(class Class, l Limits, changed func(s BreakerState)) *breaker {
-	b := &breaker{class: class, limits: l, moved: make(chan gobreaker.State, 64), changed: changed, since: time.Now()}
+	b := &breaker{class: class, limits: l, moved: make(chan gobreaker.State, 64), changed: changed, since: time.Now(), outcomes: map[string]uint64{}}
 	b.circuit = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         string(class),
 		MaxRequests:  1,
@@ -186,12 +192,19 @@ func (b *breaker) verdict(err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == errExcluded {
+		b.outcomes["given_up"]++
 		return err
 	}
 	if err == errSlow {
+		b.outcomes["slow"]++
 		return b.fails(err)
 	}
 	be := asBankError(err)
+	if be == nil {
+		b.outcomes["ok"]++
+	} else {
+		b.outcomes[string(be.Class)]++
+	}
 	b.denied = be != nil && be.Class == linking.BankDenied
 	if be == nil {
 		b.row.Store(0)
@@ -242,7 +255,7 @@ func (b *breaker) view() BreakerState {
 // show is called with mu held.
 func (b *breaker) show() BreakerState {
 	s := BreakerState{Class: b.class, State: b.state.String(), Since: b.since, Paused: b.pausedUntil,
-		Opened: b.opened, Refused: b.refused, Denied: b.denied, Code: b.code}
+		Opened: b.opened, Refused: b.refused, Denied: b.denied, Code: b.code, Outcomes: maps.Clone(b.outcomes)}
 	if b.state == gobreaker.StateOpen {
 		s.Until = b.openUntil
 	}

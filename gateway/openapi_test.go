@@ -162,7 +162,7 @@ var (
 		"Estimate": estimateView{}, "Fee": feeView{}, "Fees": feesView{}, "FeeLine": feeLineView{}, "NotOffered": notOfferedView{}, "Me": meView{},
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
-		"EventReading": eventReadingView{}, "EventBatch": eventBatchView{},
+		"EventReading": eventReadingView{}, "EventBank": eventBankView{}, "EventBatch": eventBatchView{},
 		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
 		"Key": keyView{}, "Outlet": outletView{},
 	}

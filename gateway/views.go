@@ -464,6 +464,16 @@ type eventView struct {
 	Batch       *eventBatchView    `json:"batch,omitempty"`
 	By          *string            `json:"by,omitempty"` // who did it to a batch
 	Reading     *eventReadingView  `json:"reading,omitempty"`
+	Bank        *eventBankView     `json:"bank,omitempty"`
+}
+
+// eventBankView is how a bank does for one class of calls.
+type eventBankView struct {
+	Rail       string               `json:"rail"`
+	Connection linking.ConnectionID `json:"connection"`
+	Class      string               `json:"class"`
+	State      string               `json:"state"`
+	Why        *string              `json:"why"`
 }
 
 // eventBatchView is what was done to a batch or a range of its serials.
@@ -528,6 +538,12 @@ func viewEvent(e *linking.Event) eventView {
 	}
 	if r := e.Reading; r != nil {
 		v.Reading = &eventReadingView{r.ID, r.Fate, orNull(r.Why), r.Device, r.Sequence, orNull(r.Request), r.Difference}
+	}
+	if b := e.Bank; b != nil {
+		v.Bank = &eventBankView{b.Rail, b.Connection, b.Class, "up", orNull(b.Why)}
+		if b.Down {
+			v.Bank.State = "down"
+		}
 	}
 	return v
 }

@@ -77,6 +77,7 @@ type Event struct {
 	By          string        `cbor:"13,keyasint,omitempty"` // the key or person; empty: the bank or the clock
 	Batch       *EventBatch   `cbor:"14,keyasint,omitempty"`
 	Reading     *EventReading `cbor:"20,keyasint,omitempty"`
+	Bank        *EventBank    `cbor:"21,keyasint,omitempty"`
 }
 
 // EventBatch is what was done to a batch of codes, or a part of it.

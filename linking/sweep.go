@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -189,7 +190,7 @@ func (s *Service) Hint(ctx context.Context, id ConnectionID, ids []RequestID) er
 				return nil
 			}
 			r.Bank.PollAt = t.now
-			if r.Bank.Unsure {
+			if r.Bank.Unsure || slices.ContainsFunc(r.Refunds, func(f Refund) bool { return f.Sent && f.Status == RefundPending }) {
 				r.Bank.NextAt = time.Time{} // it was to be asked anyway: now there is reason to
 			}
 			return nil

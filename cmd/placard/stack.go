@@ -144,7 +144,7 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(breakerGauge{s})
-	s.banks = bankapi.New(bankapi.Options{Rails: o.rails, Sealer: sealer, Log: log})
+	s.banks = bankapi.New(bankapi.Options{Rails: o.rails, Sealer: sealer, Log: log, Changed: s.bankMoved()})
 	var banks linking.Banks = s.banks
 	if o.hooks.banks != nil {
 		banks = o.hooks.banks(banks)
@@ -163,6 +163,30 @@ func newStack(ctx context.Context, st linking.Store, sealer *bankapi.Sealer, o s
 		return nil, err
 	}
 	return s, nil
+}
+
+// bankMoved tells merchants when a breaker opens, and when it is closed again. That it
+// was tried meanwhile, and opened once more, is no news.
+func (s *stack) bankMoved() func(bankapi.BreakerState) {
+	type which struct {
+		connection linking.ConnectionID
+		class      bankapi.Class
+	}
+	down := map[which]bool{}
+	return func(b bankapi.BreakerState) {
+		k := which{b.Connection, b.Class}
+		open := b.State == "open"
+		if open == down[k] || !open && b.State != "closed" {
+			return
+		}
+		if down[k] = open; !open {
+			delete(down, k)
+		}
+		err := s.service.BankMoved(linking.EventBank{Rail: b.Rail, Connection: b.Connection, Class: string(b.Class), Down: open, Why: b.Code})
+		if err != nil {
+			s.log.Warn("the merchant was not told of his bank", "connection", b.Connection, "state", b.State, "err", err)
+		}
+	}
 }
 
 // mount puts everything onto the gateway; demo may be nil.

@@ -838,6 +838,7 @@ export interface Event {
   displaced_by?: string;
   may_take_other_tender?: Tender;
   reading?: EventReading;
+  bank?: EventBank;
   batch?: EventBatch;
   /** Who did it to a batch. */
   by?: string;
@@ -851,6 +852,17 @@ export interface EventBatch {
   to: number;
   status: "active" | "void" | "lost" | "retired" | "replaced" | null;
   stock: "made" | "printed" | "delivered" | null;
+}
+
+/** How a bank does for one class of calls, as one gateway sees it. */
+export interface EventBank {
+  rail: string;
+  connection: string;
+  class: "token" | "create" | "mutate" | "read";
+  /** down: it failed too often, and is left alone for a while. */
+  state: "up" | "down";
+  /** The code of the last failure. */
+  why: string | null;
 }
 
 /** A row of an agent's book. */
