@@ -56,6 +56,9 @@ type Fixture struct {
 	// OneCurrency is a rail whose answers name no currency, since there is one only.
 	OneCurrency bool
 
+	// Page is the most that the bank lists at once; 0: 200.
+	Page int
+
 	// Witness stands before the simulator and sees what passes; nil: nobody does.
 	Witness func(bank http.Handler) http.Handler
 }

@@ -64,6 +64,7 @@ type side struct {
 type market struct {
 	country   string
 	currency  linking.Currency
+	page      int // of its list
 	abilities linking.Abilities
 	proof     banktest.Proof
 	choices   simulator.JPM
@@ -82,7 +83,7 @@ var shop = map[string]map[string]string{
 // in what the bank does where its contract is silent.
 var markets = map[string]market{
 	"BR": {
-		"BR", "BRL",
+		"BR", "BRL", 99,
 		linking.Abilities{Currencies: []linking.Currency{"BRL"}, MaxExpiry: 999_999 * time.Second, Revise: true, BankLink: true, Changed: true, EndsItself: true,
 			Charges: []linking.Charge{linking.Immediate}},
 		banktest.Proof{Headers: []string{"Signature"}, Ageless: true},
@@ -97,7 +98,7 @@ var markets = map[string]market{
 		},
 	},
 	"SG": {
-		"SG", "SGD",
+		"SG", "SGD", 20,
 		linking.Abilities{Currencies: []linking.Currency{"SGD"}, MaxExpiry: 330 * day, Changed: true, EndsItself: true, Charges: []linking.Charge{linking.Immediate}},
 		banktest.Proof{Headers: []string{"X-Bank-Proof"}, OfSender: true, Ageless: true},
 		simulator.JPM{NoCursors: true, PlainReplay: true, EndToEndInside: true, CancelsTwice: true, Extras: true, NoPictures: true},
@@ -113,7 +114,7 @@ var markets = map[string]market{
 		},
 	},
 	"HK": {
-		"HK", "CNY",
+		"HK", "CNY", 20,
 		linking.Abilities{Currencies: []linking.Currency{"HKD", "CNY"}, MaxExpiry: 330 * day, Changed: true, EndsItself: true, Charges: []linking.Charge{linking.Immediate}},
 		banktest.Proof{Headers: []string{"Signature"}, Ageless: true},
 		simulator.JPM{ZonedCallbacks: true, MismatchStatus: 400},
@@ -196,7 +197,7 @@ func fixture(t *testing.T, m market, through func(t *testing.T, s bankapi.Setup,
 		}
 	}
 	return banktest.Fixture{
-		Sim: sim, Abilities: m.abilities, Currency: m.currency, Foreign: "EUR", Lies: lies, Proof: m.proof, OnePayment: true,
+		Sim: sim, Abilities: m.abilities, Currency: m.currency, Foreign: "EUR", Lies: lies, Proof: m.proof, OnePayment: true, Page: m.page,
 		Open: opened("shop", ours), Neighbour: opened("neighbour", theirs), Stranger: opened("shop", stranger),
 		CallbackTo: func(url string) {
 			ours.account.CallbackURL = url
@@ -238,12 +239,14 @@ func guarded(t *testing.T, s bankapi.Setup, at banktest.Target) linking.Bank {
 func TestConformance(t *testing.T) {
 	for name, m := range markets {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			banktest.Run(t, func(t *testing.T) banktest.Fixture { return fixture(t, m, alone) })
 		})
 	}
 }
 
 func TestConformanceBehindTheGuard(t *testing.T) {
+	t.Parallel()
 	banktest.Run(t, func(t *testing.T) banktest.Fixture { return fixture(t, markets["BR"], guarded) })
 }
 

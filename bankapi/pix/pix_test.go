@@ -127,7 +127,7 @@ func fixture(t *testing.T, o simulator.Pix, how through, more map[string]string)
 		}
 	}
 	return banktest.Fixture{
-		Sim: sim, Abilities: able, Currency: "BRL", Foreign: "EUR", Lies: lies, Instant: true, OneCurrency: true,
+		Sim: sim, Abilities: able, Currency: "BRL", Foreign: "EUR", Lies: lies, Instant: true, OneCurrency: true, Page: 100,
 		Proof: banktest.Proof{Headers: []string{"X-Pix-Proof"}, OfSender: true, Ageless: true},
 		Open:  as("shop", "s1", shopKey, shopSecret), Neighbour: as("neighbour", "s2", neighbourKey, otherSecret),
 		Stranger: as("shop", "somebody else's", shopKey, shopSecret),
