@@ -15,6 +15,7 @@ var (
 	readers  = []linking.Role{linking.Owner, linking.Manager, linking.Cashier, linking.Viewer}
 	tills    = []linking.Role{linking.Owner, linking.Manager, linking.Cashier}
 	managers = []linking.Role{linking.Owner, linking.Manager}
+	route    = []linking.Role{linking.Owner, linking.Manager, linking.Agent}
 	owners   = []linking.Role{linking.Owner}
 )
 
@@ -67,6 +68,12 @@ func (a *api) routes() []apiRoute {
 		get("/v1/requests/:request/qr.:form", readers, a.requestQR),
 		get("/v1/requests/:request/receipt", readers, a.requestReceipt),
 
+		{method: fiber.MethodPost, path: "/v1/readings", roles: route, reads: a.postReadings},
+		get("/v1/readings", readers, a.listReadings),
+		get("/v1/readings/gaps", readers, a.readingGaps),
+		do("POST", "/v1/readings/:reading/approve", managers, a.approveReading),
+		do("POST", "/v1/readings/:reading/reject", managers, a.rejectReading),
+
 		get("/v1/exceptions", readers, a.listExceptions),
 		do("POST", "/v1/exceptions/:exception/accept", managers, a.acceptException),
 		do("POST", "/v1/exceptions/:exception/return", managers, a.returnException),
@@ -113,6 +120,8 @@ func (s *Server) mount(a *api) {
 	s.largeBody("POST", "/v1/codes/batches", rowsBody, rowsRead)
 	s.largeBody("POST", "/v1/codes/batches/*/mark", rowsBody, rowsRead)
 	s.longAnswer("/v1/codes/batches/", rowsTime)
+	s.largeBody("POST", "/v1/readings", manyRows, rowsRead)
+	s.longAnswer("/v1/readings", rowsTime)
 	s.longAnswer("/v1/print/", printTime)
 	s.longAnswer("/v1/requests", rowsTime)
 	s.largeBody("POST", "/v1/print/sheets", printBody, rowsRead)

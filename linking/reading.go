@@ -79,6 +79,9 @@ func readingID(m MerchantID, device string, sequence uint64) ReadingID {
 	return ReadingID(appendSymbols(b, binary.BigEndian.Uint64(sum[8:])>>9, 11))
 }
 
+// IsReadingCursor reports whether s can be a page's last id.
+func IsReadingCursor(s string) bool { return isID(s, 24) }
+
 // Reading is a row as it is kept.
 type Reading struct {
 	ID         ReadingID  `cbor:"1,keyasint"`
@@ -192,14 +195,14 @@ func (s *Service) reading(ctx context.Context, c Caller, row ReadingRow) (fate F
 	code, err := row.check()
 	if err == nil {
 		fate.Code = code
-		err = s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+		err = s.changeThen(ctx, c.Merchant.Shard(), func(t *tx) error {
 			t.begin(c)
 			rd, err := t.recordReading(c, row, code)
 			if err == nil {
 				fate = rd.fate()
 			}
 			return err
-		})
+		}, func(t *tx) { s.spawnCalmly(ctx, t.claims) })
 	}
 	if e := Problem(err); err != nil && e.Kind != Unavailable && e.Kind != Uncertain && e.Kind != Internal {
 		fate.Why, fate.Detail = e.Code, e.Detail
@@ -383,50 +386,88 @@ func (s *Service) DecideReading(ctx context.Context, c Caller, id ReadingID, app
 
 // ReadingList is what a list of readings is narrowed to.
 type ReadingList struct {
-	Held  bool   // those that wait for a second person
-	After string // the last id of the page before
-	Limit int
+	Fate     FateKind  // empty: all; ReadHeld: those that wait for a second person
+	From, To time.Time // arrived from From on, and before To; zero: whenever
+	After    string    // the last id of the page before
+	Limit    int
+}
+
+func (f *ReadingList) takes(r *Reading) bool {
+	return (f.Fate == "" || r.Fate == f.Fate) && !r.ArrivedAt.Before(f.From) && (f.To.IsZero() || r.ArrivedAt.Before(f.To))
 }
 
 // ListReadings lists a merchant's readings by id.
 func (s *Service) ListReadings(ctx context.Context, c Caller, f ReadingList) (list []*Reading, next string, err error) {
-	kind := kindReading
-	if f.Held {
-		kind = kindHeld
-	}
-	page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kind, Owner: string(c.Merchant), After: f.After, Limit: f.Limit + 1})
-	if err != nil {
-		return nil, "", storeProblem(err)
-	}
-	if len(page) > f.Limit {
-		page = page[:f.Limit]
-		next = page[f.Limit-1].ID
-	}
-	t := s.look(ctx, c.Merchant.Shard())
-	t.begin(c)
-	keys := make([]Key, len(page))
-	for i, rec := range page {
-		keys[i] = readingKey(ReadingID(rec.ID))
-	}
-	if err := t.load(keys...); err != nil {
-		return nil, "", storeProblem(err)
-	}
-	for _, k := range keys {
-		rd, err := read[Reading](t, k, nil)
-		if err != nil {
-			return nil, "", storeProblem(err)
-		}
-		if rd == nil || f.Held && rd.Fate != ReadHeld { // decided since the list was read
-			continue
-		}
-		if code, _, err := t.anyCode(rd.Code); err != nil {
-			return nil, "", storeProblem(err)
-		} else if code == nil || !c.sees(code.Merchant, code.Outlet, code.Token) {
-			continue
+	err = s.EachReading(ctx, c, f, func(rd *Reading) (bool, error) {
+		if len(list) == f.Limit {
+			next = string(list[len(list)-1].ID)
+			return false, nil
 		}
 		list = append(list, rd)
+		return true, nil
+	})
+	return list, next, err
+}
+
+// EachReading calls f with a merchant's readings by id until it returns false. It holds
+// no more than a page of them, so that a year's can be written out.
+func (s *Service) EachReading(ctx context.Context, c Caller, f ReadingList, each func(*Reading) (bool, error)) error {
+	kind := kindReading
+	if f.Fate == ReadHeld {
+		kind = kindHeld
 	}
-	return list, next, nil
+	for after := f.After; ; {
+		page, err := s.store.List(ctx, Listing{Shard: c.Merchant.Shard(), Kind: kind, Owner: string(c.Merchant), After: after, Limit: listPage})
+		if err != nil {
+			return storeProblem(err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		after = page[len(page)-1].ID
+		if kind == kindHeld {
+			keys := make([]Key, len(page))
+			for i, rec := range page {
+				keys[i] = readingKey(ReadingID(rec.ID))
+			}
+			if page, err = s.store.Get(ctx, keys...); err != nil {
+				return storeProblem(err)
+			}
+		}
+		for _, rec := range page {
+			if rec.Version == 0 {
+				continue
+			}
+			rd := new(Reading)
+			if _, err := decodeRecord(rec.Data, rd); err != nil {
+				return err
+			}
+			if !f.takes(rd) {
+				continue
+			}
+			if sees, err := s.seesReading(ctx, c, rd); err != nil {
+				return err
+			} else if !sees {
+				continue
+			}
+			if more, err := each(rd); err != nil || !more {
+				return err
+			}
+		}
+	}
+}
+
+// seesReading reports whether c may know of a reading: whoever is bound to an outlet or
+// to codes sees those of these codes.
+func (s *Service) seesReading(ctx context.Context, c Caller, rd *Reading) (bool, error) {
+	if c.Outlet == "" && len(c.Codes) == 0 {
+		return rd.Merchant == c.Merchant, nil
+	}
+	code, _, err := s.look(ctx, c.Merchant.Shard()).anyCode(rd.Code)
+	if err != nil {
+		return false, storeProblem(err)
+	}
+	return code != nil && c.sees(code.Merchant, code.Outlet, code.Token), nil
 }
 
 // A device numbers its rows; a number that never came is a row that somebody wrote
@@ -471,7 +512,15 @@ func (a *agentRecord) saw(n uint64) {
 		a.Seen[i-1][1] = a.Seen[i][1]
 		a.Seen = slices.Delete(a.Seen, i, i+1)
 	}
+	if len(a.Seen) > maxSeen { // the record has a limit; the oldest gap is forgotten
+		a.Seen[1][0] = a.Seen[0][0]
+		a.Seen = slices.Delete(a.Seen, 0, 1)
+	}
 }
+
+// maxSeen is how many runs of numbers are told apart for one device: a route's worth of
+// rows that come in any order makes far fewer.
+const maxSeen = 10_000
 
 func (a *agentRecord) gaps() (gaps []Gap) {
 	next := uint64(1)

@@ -315,7 +315,7 @@ func TestHeldReadingsAreDecidedByAnother(t *testing.T) {
 	if got := u.bills(codes[2:4]); got[0] != 0 || got[1] != 0 {
 		t.Fatalf("a held value is asked for: %v", got)
 	}
-	list, _, err := u.svc.ListReadings(t.Context(), u.office, linking.ReadingList{Held: true, Limit: 10})
+	list, _, err := u.svc.ListReadings(t.Context(), u.office, linking.ReadingList{Fate: linking.ReadHeld, Limit: 10})
 	must(t, err)
 	if len(list) != 2 {
 		t.Fatalf("%d wait", len(list))
@@ -339,7 +339,7 @@ func TestHeldReadingsAreDecidedByAnother(t *testing.T) {
 	if rd.Fate != linking.ReadRejected || u.bills(codes[3:4])[0] != 0 {
 		t.Fatalf("%+v", rd)
 	}
-	if list, _, _ = u.svc.ListReadings(t.Context(), u.office, linking.ReadingList{Held: true, Limit: 10}); len(list) != 0 {
+	if list, _, _ = u.svc.ListReadings(t.Context(), u.office, linking.ReadingList{Fate: linking.ReadHeld, Limit: 10}); len(list) != 0 {
 		t.Fatalf("%d wait still", len(list))
 	}
 	_, err = u.svc.ChangeMerchant(t.Context(), u.merchant, func(m *linking.Merchant) error { m.ReadingLimit = 10000; return nil })

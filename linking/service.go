@@ -47,6 +47,7 @@ type Service struct {
 	batches map[string]batchVersion
 
 	tending map[BatchID]bool // batches that this process works on; guarded by mu
+	calm    chan struct{}    // a place for each step at a bank that rows lead to
 }
 
 // Config is what a Service needs.
@@ -83,6 +84,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s.can.init(5*time.Minute, 1<<14)
 	s.inUse.init(shardsKnown, 1)
 	s.scans.init(s)
+	s.calm = make(chan struct{}, calmSteps)
 	s.courier = c.Courier
 	s.posts.busy, s.posts.slots = map[WebhookID]bool{}, make(chan struct{}, deliveryPosts)
 	key, err := s.identity(ctx, c.NewStore)
@@ -164,6 +166,32 @@ func (s *Service) spawn(c claimed) {
 	}
 	s.launch(func() { s.pursue(c.id, c.op) })
 }
+
+// spawnCalmly pursues steps in the background, and waits for a place where rows by the
+// ten thousand lead to as many: the bank's time is the tills' too.
+func (s *Service) spawnCalmly(ctx context.Context, steps []claimed) {
+	for _, c := range steps {
+		select {
+		case s.calm <- struct{}{}:
+		case <-ctx.Done(): // nothing waits any more, and this one step is as good as any
+			s.spawn(c)
+			continue
+		}
+		s.mu.Lock()
+		if s.closed || s.banks == nil {
+			<-s.calm
+		} else {
+			s.launch(func() {
+				defer func() { <-s.calm }()
+				s.pursue(c.id, c.op)
+			})
+		}
+		s.mu.Unlock()
+	}
+}
+
+// calmSteps is how many steps at banks rows may have under way.
+const calmSteps = 16
 
 // await reads the request until done says so, at most d, and returns it as it
 // stands then.
