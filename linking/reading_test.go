@@ -391,3 +391,15 @@ func TestReadingsWithoutAStore(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// A device whose rows come with more gaps than a record holds is still heard.
+func TestNumbersOfADeviceAreBounded(t *testing.T) {
+	a := linking.NumbersSeen(func(saw func(uint64)) {
+		for n := range uint64(30_001) {
+			saw(60_001 - 2*n)
+		}
+	})
+	if len(a) != 10_000 || a[len(a)-1] != [2]uint64{60_001, 60_001} || a[0][0] != 1 {
+		t.Fatalf("%d runs, from %v to %v", len(a), a[0], a[len(a)-1])
+	}
+}

@@ -531,6 +531,19 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 		till.get("/v1/codes/" + rows.str("data.0.token") + "/qr." + form).is(200)
 	}
 
+	// Bills that are printed before they are known.
+	each("postReadings", "POST", fixed("/v1/readings"))
+	bill := m{"code": till.makeCode("bill"), "amount": 4321, "device": "phone-7", "sequence": 9, "recorded_at": "2026-03-02T10:00:00Z"}
+	as(linking.Agent).call("POST", "/v1/readings", []m{bill}).is(200).says("data.0.fate", "valued", "counts.valued", 1, "complete", true)
+	as(linking.Agent).call("POST", "/v1/readings?format=ndjson", []m{bill}).is(200)
+	till.call("POST", "/v1/readings", "{}").refused(400, "malformed")
+	till.get("/v1/readings?state=valued").is(200).says("data.0.amount", 4321)
+	till.get("/v1/readings?format=csv").is(200)
+	till.get("/v1/readings/gaps?device=phone-7").is(200).says("data.0.to", 8)
+	taken := "/v1/readings/" + till.get("/v1/readings").str("data.0.id")
+	till.call("POST", taken+"/approve", nil).refused(409, "not_allowed_in_status")
+	till.call("POST", taken+"/reject", nil).refused(409, "not_allowed_in_status")
+
 	as(linking.Agent).get("/v1/merchant").is(200)
 	each("changeMerchant", "PATCH", fixed("/v1/merchant"))
 	till.call("PATCH", "/v1/merchant", m{"day_ends_at": "25:00"}).refused(422, "invalid_request", "day_ends_at time")

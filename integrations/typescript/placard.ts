@@ -204,6 +204,31 @@ export class Placard {
     return this.call("POST", `/v1/requests/${encodeURIComponent(params.request)}/refunds`, {}, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
   }
 
+  /** Send readings, some or ten thousand. A JSON list, JSON lines, or CSV whose first line names the columns (separated by commas or semicolons). Every row gets a fate. Rows may be sent again, in part, in any order: the bills are the same in the end, so no Idempotency-Key is needed. Of all rows about a bill, the office's goes before an agent's, then the later recorded one. The answer is written as rows are taken. `complete: false` at its end: the rows without a fate were not taken, send them again. `gaps` names numbers of these devices that have not come. */
+  postReadings(body: NewReading[], params: { format?: "json" | "ndjson" } = {}): Promise<ReadingFates> {
+    return this.call("POST", `/v1/readings`, { format: params.format }, {}, body);
+  }
+
+  /** List readings. A page as JSON, or all of them as CSV or JSON lines (`format`, or `Accept`). `state=recorded` is what billing takes over; `state=held` waits for a second person. Placard-Rows says how many lines there are to be at least. */
+  listReadings(params: { state?: "recorded" | "held" | "valued" | "adjustment" | "superseded" | "duplicate" | "rejected"; from?: string; to?: string; format?: "json" | "csv" | "ndjson"; limit?: number; after?: string } = {}): Promise<ReadingPage> {
+    return this.call("GET", `/v1/readings`, { state: params.state, from: params.from, to: params.to, format: params.format, limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Numbers of a device that have not come. A number that never came is a row that somebody wrote down and nobody has. */
+  readingGaps(params: { device?: string } = {}): Promise<GapPage> {
+    return this.call("GET", `/v1/readings/gaps`, { device: params.device }, {}, undefined);
+  }
+
+  /** Let a held reading in. Whoever recorded it is not the one to decide. */
+  approveReading(params: { reading: string; idempotencyKey?: string }): Promise<Reading> {
+    return this.call("POST", `/v1/readings/${encodeURIComponent(params.reading)}/approve`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Keep a held reading out. */
+  rejectReading(params: { reading: string; idempotencyKey?: string }): Promise<Reading> {
+    return this.call("POST", `/v1/readings/${encodeURIComponent(params.reading)}/reject`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
   /** List money outside the rules. */
   listExceptions(params: { open?: boolean; limit?: number; after?: string } = {}): Promise<ExceptionPage> {
     return this.call("GET", `/v1/exceptions`, { open: params.open, limit: params.limit, after: params.after }, {}, undefined);
@@ -863,6 +888,106 @@ export interface EventBank {
   state: "up" | "down";
   /** The code of the last failure. */
   why: string | null;
+}
+
+/** An amount values the bill; without one, the meter's reading is kept for billing. */
+export interface NewReading {
+  /** The printed token. */
+  code: string;
+  amount?: Amount;
+  currency?: Currency;
+  account?: string;
+  meter?: string;
+  /** As the meter shows it, a decimal number. */
+  reading?: string;
+  unit?: string;
+  /** Which bill; needed on an account's code. */
+  reference?: string;
+  /** By the device's clock. If it is ahead, the time of arrival counts. */
+  recorded_at: string;
+  device: string;
+  /** The device's own number, from 1. */
+  sequence: number;
+}
+
+/** valued: the bill asks for it. recorded: kept for billing. held: waits for a second person. duplicate: known. superseded: another row goes before it. adjustment: the bill is paid, the difference is for the office to decide. refused: nothing was stored. */
+export type Fate = "valued" | "recorded" | "held" | "duplicate" | "superseded" | "adjustment" | "refused" | "rejected";
+
+export interface ReadingFate {
+  row: number;
+  fate: Fate;
+  /** Of a held one: above_limit, far_from_past, payment_in_flight. Of a refused one: the field and the rule, or a problem's code. */
+  why: string | null;
+  detail: TextOrNull;
+  code: TextOrNull;
+  device: TextOrNull;
+  sequence: number;
+  reading: TextOrNull;
+  request: TextOrNull;
+  /** Of an adjustment: the row's amount less what the bill asked for. */
+  difference: number;
+  /** The device's clock was ahead. */
+  cut: boolean;
+}
+
+/** How many rows had which fate. */
+export type Counts = Record<string, number>;
+
+/** What stopped the work. */
+export interface RowsProblem {
+  code: string;
+  detail: string;
+  request_id: string;
+}
+
+export interface ReadingFates {
+  data: ReadingFate[];
+  counts: Counts;
+  gaps: Gap[];
+  complete: boolean;
+  problem: RowsProblem;
+}
+
+export interface Gap {
+  device: string;
+  from: number;
+  to: number;
+}
+
+export interface GapPage {
+  data: Gap[];
+  next: TextOrNull;
+}
+
+export interface Reading {
+  id: string;
+  code: string;
+  fate: Fate;
+  why: TextOrNull;
+  amount: number | null;
+  currency: TextOrNull;
+  account: TextOrNull;
+  meter: TextOrNull;
+  reading: TextOrNull;
+  unit: TextOrNull;
+  reference: TextOrNull;
+  recorded_at: TimeOrNull;
+  arrived_at: TimeOrNull;
+  cut: boolean;
+  device: string;
+  sequence: number;
+  /** By somebody who is no agent. */
+  office: boolean;
+  by: TextOrNull;
+  request: TextOrNull;
+  difference: number;
+  decided_by: TextOrNull;
+  decided_at: TimeOrNull;
+}
+
+export interface ReadingPage {
+  data: Reading[];
+  next: TextOrNull;
 }
 
 /** A row of an agent's book. */
