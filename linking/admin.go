@@ -98,11 +98,13 @@ func (in *NewMerchant) check() error {
 	if _, ok := decimal(in.VATRate, 3, 2); !ok {
 		return invalid("vat_rate", "decimal", "The VAT rate is a percentage with at most 2 digits after the point.")
 	}
-	if len(in.Logo) > 64<<10 || len(in.Logo) > 0 && in.LogoType != "image/png" && in.LogoType != "image/svg+xml" {
+	if len(in.Logo) > maxLogo || len(in.Logo) > 0 && in.LogoType != "image/png" && in.LogoType != "image/svg+xml" {
 		return invalid("logo", "logo", "The logo is a PNG or SVG of at most 64 KiB.")
 	}
 	return nil
 }
+
+const maxLogo = 64 << 10
 
 // logoRecord is a merchant's picture.
 type logoRecord struct {
@@ -418,9 +420,16 @@ func (s *Service) keyNow(ctx context.Context, id KeyID) (*APIKey, error) {
 	return k, nil
 }
 
-// StillAdmitted refuses a caller whose key was revoked since. Whoever answers a caller
+// StillAdmitted refuses a caller whose key was revoked or whose session ended since. Whoever answers a caller
 // later than it was asked, asks this first.
 func (s *Service) StillAdmitted(ctx context.Context, c Caller) error {
+	if c.Session != "" {
+		a, err := s.admissionNow(ctx, c.Session)
+		if err == nil && !a.good(s.now()) {
+			err = errNoSession
+		}
+		return err
+	}
 	k, err := s.keyNow(ctx, c.Key)
 	if err != nil {
 		return err

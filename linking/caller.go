@@ -10,11 +10,12 @@ import (
 type Caller struct {
 	Merchant MerchantID
 	Role     Role
-	Key      KeyID
-	By       string   // for history and events: a key's id or a person
-	Outlet   OutletID // empty: all
-	Codes    []Token  // empty: all
-	Once     *Once    // nil: the call carries no idempotency key
+	Key      KeyID     // who shows sales: the key's id, or the person's or the paired device's
+	By       string    // for history and events: a key's id or a person's
+	Session  SessionID // empty: the call carries a key
+	Outlet   OutletID  // empty: all
+	Codes    []Token   // empty: all
+	Once     *Once     // nil: the call carries no idempotency key
 }
 
 // sees reports whether c may know of something of a merchant, outlet and code. What

@@ -46,6 +46,10 @@ const (
 	kindPast       RecordKind = "past" // what a meter's bills came to
 	kindAgent      RecordKind = "agent"
 	kindPromise    RecordKind = "w"
+	kindStaff      RecordKind = "staff"
+	kindLogin      RecordKind = "login"
+	kindSession    RecordKind = "session"
+	kindDevice     RecordKind = "device"
 	kindShards     RecordKind = "shards"
 	kindStore      RecordKind = "store"
 )

@@ -51,6 +51,9 @@ func (s *Service) CreateRequest(ctx context.Context, c Caller, in NewRequest, wa
 		if err != nil || m == nil {
 			return orMissing(err, "merchant")
 		}
+		if err := m.sends(c); err != nil {
+			return err
+		}
 		r, err := t.newRequest(c, m, in, nil)
 		if err != nil {
 			return err

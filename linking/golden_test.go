@@ -38,6 +38,7 @@ func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 		"bills": func() any { return new(billsRecord) }, "past": func() any { return new(pastRecord) }, "agent": func() any { return new(agentRecord) },
 		"promise": func() any { return new(PromiseRecord) },
 		"rows":    func() any { return new(batchRows) }, "proof": func() any { return new(SheetProof) },
+		"staff": func() any { return new(Staff) }, "login": func() any { return new(loginRecord) }, "session": func() any { return new(Session) }, "device": func() any { return new(Device) },
 		"webhook": func() any { return new(Webhook) }, "delivery": func() any { return new(deliveryRecord) }, "attempts": func() any { return new(attemptsRecord) },
 	}
 	const dir = "testdata/records"

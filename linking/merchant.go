@@ -63,6 +63,8 @@ type Merchant struct {
 	PromisePhone bool `cbor:"40,keyasint,omitempty"`
 	// Fees are what its bank keeps of a payment, for staff to see before a link is sent.
 	Fees []Fee `cbor:"80,keyasint,omitempty"`
+	// Senders are the roles that may send links; none: those of SendersUnlessSaid.
+	Senders []Role `cbor:"70,keyasint,omitempty"`
 }
 
 // Generation says in which ring a key generation's key is.
@@ -98,6 +100,26 @@ const (
 	Viewer   Role = "viewer"
 	Platform Role = "platform"
 )
+
+// SendersUnlessSaid are the roles that may send a payment link when the merchant has
+// not said otherwise.
+var SendersUnlessSaid = []Role{Owner, Manager, Cashier}
+
+// MaySend are the roles that may send links. The owner is always among them.
+func (m *Merchant) MaySend() []Role {
+	if len(m.Senders) == 0 {
+		return SendersUnlessSaid
+	}
+	return m.Senders
+}
+
+// sends refuses a caller whose role the merchant lets send no links.
+func (m *Merchant) sends(c Caller) error {
+	if c.Role != "" && c.Role != Platform && !has(m.MaySend(), c.Role) {
+		return &Error{Kind: Forbidden, Code: "forbidden", Detail: "The merchant lets the role " + string(c.Role) + " send no links."}
+	}
+	return nil
+}
 
 // APIKey lets a till or a back office in. Of its secret only the hash is kept:
 // 160 random bits need no slow one.

@@ -2,7 +2,6 @@ package linking
 
 import (
 	"context"
-	"fmt"
 	"slices"
 )
 
@@ -50,17 +49,8 @@ func (s *Service) IssueKey(ctx context.Context, c Caller, in NewKey) (*APIKey, s
 		if len(in.Codes) == 0 && len(c.Codes) > 0 {
 			return invalid("codes", "required", "The key that asks is bound to codes; the new one must be bound to some of them.")
 		}
-		for i, id := range in.Codes {
-			code, _, err := t.anyCode(id)
-			if err != nil {
-				return err
-			}
-			if code == nil || !c.sees(code.Merchant, code.Outlet, code.Token) {
-				return invalid(fmt.Sprintf("codes[%d]", i), "unknown", "There is no such code.")
-			}
-			if in.Outlet != "" && code.Outlet != in.Outlet {
-				return invalid(fmt.Sprintf("codes[%d]", i), "other_outlet", "The code is not at the key's outlet.")
-			}
+		if err := t.mayBind(c, in.Outlet, in.Codes); err != nil {
+			return err
 		}
 		return t.create(keyKey(k.ID), k)
 	})
@@ -179,6 +169,8 @@ type MerchantPatch struct {
 	Late      *LateRule
 	Takeover  *bool
 	RefundCap *Amount
+	Phone     *bool  // payers may leave a phone number to be told by
+	Senders   []Role // beside the owner; nil: not changed
 }
 
 // PatchMerchant changes the caller's merchant. Other gateways go by the new rules
@@ -206,6 +198,21 @@ func (s *Service) PatchMerchant(ctx context.Context, c Caller, p MerchantPatch) 
 		if p.RefundCap != nil && *p.RefundCap < 0 {
 			return invalid("cashier_refund_limit", "too_small", "The most a cashier may refund is 0 or more.")
 		}
+		if p.Senders != nil {
+			senders := []Role{Owner}
+			for _, r := range Roles[1:] {
+				if slices.Contains(p.Senders, r) {
+					senders = append(senders, r)
+				}
+			}
+			for _, r := range p.Senders {
+				if !has(Roles, r) {
+					return invalid("send_links", "one_of", "Links are sent by those who are manager, cashier, agent or viewer; an owner always may.")
+				}
+			}
+			m.Senders = senders
+		}
+		take(&m.PromisePhone, p.Phone)
 		m.Name, m.Contact, m.TimeZone, m.DayEndsAt, m.VATRate = n.Name, n.Contact, n.TimeZone, n.DayEndsAt, n.VATRate
 		take(&m.Lines, p.Lines)
 		take(&m.Late, p.Late)
@@ -219,4 +226,37 @@ func take[T any](into, from *T) {
 	if from != nil {
 		*into = *from
 	}
+}
+
+// ChangeLogo gives the caller's merchant another picture; of no bytes: none.
+func (s *Service) ChangeLogo(ctx context.Context, c Caller, data []byte, mediaType string) error {
+	if err := c.wholeMerchant(); err != nil {
+		return err
+	}
+	if len(data) > maxLogo || len(data) > 0 && mediaType != "image/png" && mediaType != "image/svg+xml" {
+		return invalid("logo", "logo", "The logo is a PNG or SVG of at most 64 KiB.")
+	}
+	err := s.change(ctx, c.Merchant.Shard(), func(t *tx) error {
+		t.begin(c)
+		m, err := t.merchantRec()
+		if err != nil || m == nil {
+			return orMissing(err, "merchant")
+		}
+		have, err := read[logoRecord](t, logoKey(m.ID), nil)
+		if err != nil {
+			return err
+		}
+		m.HasLogo = len(data) > 0
+		switch {
+		case !m.HasLogo:
+			t.remove(logoKey(m.ID))
+		case have == nil:
+			return t.create(logoKey(m.ID), &logoRecord{mediaType, data})
+		default:
+			have.Type, have.Data = mediaType, data
+		}
+		return nil
+	})
+	s.merchants.forget(c.Merchant)
+	return err
 }

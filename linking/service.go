@@ -37,6 +37,8 @@ type Service struct {
 	rings     remembered[Key, []ringKey]
 	merchants remembered[MerchantID, *Merchant]
 	keys      remembered[KeyID, *APIKey]
+	sessions  remembered[SessionID, *admission]
+	passwords passwords
 	can       remembered[string, Abilities]
 	inUse     remembered[struct{}, []Shard]
 	scans     scanNotes
@@ -81,6 +83,8 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	s.rings.init(time.Minute, 1<<16)
 	s.merchants.init(time.Minute, 1<<16)
 	s.keys.init(2*time.Second, 1<<16)
+	s.sessions.init(2*time.Second, 1<<16)
+	s.passwords.init()
 	s.can.init(5*time.Minute, 1<<14)
 	s.inUse.init(shardsKnown, 1)
 	s.scans.init(s)
@@ -286,5 +290,11 @@ func (r *remembered[K, V]) put(k K, v V, now time.Time) {
 func (r *remembered[K, V]) forget(k K) {
 	r.mu.Lock()
 	delete(r.m, k)
+	r.mu.Unlock()
+}
+
+func (r *remembered[K, V]) clear() {
+	r.mu.Lock()
+	clear(r.m)
 	r.mu.Unlock()
 }

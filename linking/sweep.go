@@ -105,6 +105,8 @@ func (s *Service) handle(ctx context.Context, k Key) error {
 		return s.tendBatch(ctx, BatchID(k.ID))
 	case kindTidy:
 		return s.tidy(ctx, MerchantID(k.ID))
+	case kindSession:
+		return s.tendSession(ctx, k)
 	}
 	return errors.New("nothing to do for this kind of record")
 }

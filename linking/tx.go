@@ -317,6 +317,9 @@ func (t *tx) write(r *rec) (*Write, error) {
 	if d, ok := r.v.(*deliveryRecord); ok {
 		due = d.due()
 	}
+	if p, ok := r.v.(*Session); ok {
+		due = p.due()
+	}
 	data, err := encodeRecord(r.v, r.newer)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.key, err)
@@ -447,6 +450,10 @@ func owner(k Key, v any) string {
 	case *APIKey:
 		return string(v.Merchant)
 	case *Outlet:
+		return string(v.Merchant)
+	case *Staff:
+		return string(v.Merchant)
+	case *Device:
 		return string(v.Merchant)
 	case *Connection:
 		return string(v.Merchant)

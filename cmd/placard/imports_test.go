@@ -13,7 +13,7 @@ import (
 func TestWhoMayImportWhom(t *testing.T) {
 	t.Parallel()
 	rules := map[string][]string{
-		"placard/linking":                 {"github.com/fxamacker/cbor/v2"},
+		"placard/linking":                 {"github.com/fxamacker/cbor/v2", "golang.org/x/crypto/argon2"},
 		"placard/linking/boltstore":       {"placard/linking", "go.etcd.io/bbolt"},
 		"placard/linking/redisstore":      {"placard/linking", "github.com/redis/go-redis/v9"},
 		"placard/linking/storetest":       {"placard/linking", "github.com/redis/go-redis/v9", "pgregory.net/rapid", "github.com/anishathalye/porcupine"},
