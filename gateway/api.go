@@ -23,6 +23,7 @@ type api struct {
 	pages  *template.Template
 
 	payerWords, tillWords, printWords, inboxWords languages
+	officeWords                                   languages // of the pages where people log in and arrange things
 	payerShapes                                   shapes[payerKey, payerView]
 	pictures                                      [64]string // addresses, in the order of linking.Pictures
 	plainPolicy                                   pagePolicy // of a page that leads nowhere else
@@ -35,6 +36,8 @@ type api struct {
 	// breakers tells the state of a connection's breakers; nil: nobody knows.
 	breakers func(linking.ConnectionID) []BreakerView
 	unknown  *limiter      // slows down who asks for codes that do not exist
+	tries    *limiter      // slows down who tries logins, by address
+	tried    *limiter      // slows down logins with one name
 	presses  chan struct{} // a place for each print job that is drawn
 }
 
@@ -58,7 +61,7 @@ const (
 // Mount puts codes, requests and all the rest onto the gateway. It is called once,
 // before Serve.
 func (s *Server) Mount(n Nouns) error {
-	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, breakers: n.Breakers, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14), presses: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	a := &api{Server: s, svc: n.Service, build: n.Build, demo: n.Demo, breakers: n.Breakers, unknown: newLimiter(unknownPerMinute, unknownBurst, 1<<14), tries: newLimiter(loginsPerMinute, loginsAtOnce, 1<<14), tried: newLimiter(namePerMinute, nameAtOnce, 1<<14), presses: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	var err error
 	if a.assets, err = newAssets(staticFiles()); err != nil {
 		return err
@@ -81,9 +84,14 @@ type Build struct {
 
 func (a *api) version(c *fiber.Ctx) error { return c.JSON(a.build) }
 
-// caller finds out who calls, by the API key in the Authorization header.
+// caller finds out who calls: by the API key in the Authorization header or, without
+// that header, by the cookie of a session.
 func (a *api) caller(c *fiber.Ctx) (linking.Caller, error) {
-	scheme, secret, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " ")
+	header := c.Get(fiber.HeaderAuthorization)
+	if header == "" && a.cookieOf(c, sessionCookie) != "" {
+		return a.visitor(c)
+	}
+	scheme, secret, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		secret = ""
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/gofiber/fiber/v2"
@@ -35,8 +34,8 @@ type newKey struct {
 // issueKey makes a key. An Idempotency-Key is refused: to repeat the answer, the
 // secret would have to be stored.
 func (a *api) issueKey(c *fiber.Ctx, who linking.Caller) (any, error) {
-	if who.Once != nil {
-		return nil, invalidFields([]linking.FieldError{{Field: "Idempotency-Key", Code: "not_here", Message: "cannot be used here: a key's secret is told once and stored nowhere"}})
+	if err := toldOnce(c, who, "a key's secret"); err != nil {
+		return nil, err
 	}
 	var in newKey
 	if err := decode(c, &in); err != nil {
@@ -47,12 +46,8 @@ func (a *api) issueKey(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if k.Outlet, err = outletOf(in.Outlet); err != nil {
 		return nil, err
 	}
-	for i, s := range in.Codes {
-		t, ok := linking.ParseToken(s)
-		if !ok {
-			return nil, invalidFields([]linking.FieldError{{Field: fmt.Sprintf("codes[%d]", i), Code: "unknown", Message: "is not a code"}})
-		}
-		k.Codes = append(k.Codes, t)
+	if k.Codes, err = tokensOf(in.Codes); err != nil {
+		return nil, err
 	}
 	made, secret, err := a.svc.IssueKey(c.UserContext(), who, k)
 	if err != nil {
@@ -60,7 +55,6 @@ func (a *api) issueKey(c *fiber.Ctx, who linking.Caller) (any, error) {
 	}
 	v := viewKey(made)
 	v.Secret = secret
-	c.Set(fiber.HeaderCacheControl, "no-store")
 	return &answer{status: http.StatusCreated, body: v, location: "/v1/keys/" + string(made.ID)}, nil
 }
 
@@ -181,6 +175,8 @@ type merchantPatch struct {
 	Late      *string         `json:"late_payments" validate:"omitempty,oneof=hold accept return"`
 	Takeover  *bool           `json:"takeover"`
 	RefundCap *linking.Amount `json:"cashier_refund_limit" validate:"omitempty,min=0"`
+	Phone     *bool           `json:"promise_by_phone"`
+	Senders   []string        `json:"send_links" validate:"omitempty,max=5,dive,oneof=owner manager cashier agent viewer"`
 }
 
 // patchMerchant changes the merchant: what payers see of it, its day, and its rules.
@@ -189,12 +185,42 @@ func (a *api) patchMerchant(c *fiber.Ctx, who linking.Caller) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	m, err := a.svc.PatchMerchant(c.UserContext(), who, linking.MerchantPatch{
+	p := linking.MerchantPatch{
 		Name: in.Name, Contact: in.Contact, TimeZone: in.TimeZone, DayEndsAt: in.DayEndsAt, VATRate: in.VATRate,
-		Lines: (*linking.LinesShown)(in.Lines), Late: (*linking.LateRule)(in.Late), Takeover: in.Takeover, RefundCap: in.RefundCap,
-	})
+		Lines: (*linking.LinesShown)(in.Lines), Late: (*linking.LateRule)(in.Late), Takeover: in.Takeover, RefundCap: in.RefundCap, Phone: in.Phone,
+	}
+	if in.Senders != nil {
+		p.Senders = []linking.Role{}
+		for _, r := range in.Senders {
+			p.Senders = append(p.Senders, linking.Role(r))
+		}
+	}
+	m, err := a.svc.PatchMerchant(c.UserContext(), who, p)
 	if err != nil {
 		return nil, err
 	}
 	return &answer{status: http.StatusOK, body: viewMerchant(m)}, nil
+}
+
+// putLogo gives the merchant another picture.
+func (a *api) putLogo(c *fiber.Ctx, who linking.Caller) (any, error) {
+	data, mediaType, err := bodyOf(c, "image/png", "image/svg+xml")
+	if err != nil {
+		return nil, err
+	}
+	if len(data) == 0 {
+		return nil, invalidFields([]linking.FieldError{{Field: "logo", Code: "required", Message: "is missing"}})
+	}
+	return a.changeLogo(c, who, data, mediaType)
+}
+
+func (a *api) deleteLogo(c *fiber.Ctx, who linking.Caller) (any, error) {
+	return a.changeLogo(c, who, nil, "")
+}
+
+func (a *api) changeLogo(c *fiber.Ctx, who linking.Caller, data []byte, mediaType string) (any, error) {
+	if err := a.svc.ChangeLogo(c.UserContext(), who, data, mediaType); err != nil {
+		return nil, err
+	}
+	return &answer{status: http.StatusNoContent}, nil
 }

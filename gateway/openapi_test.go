@@ -154,7 +154,7 @@ var (
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
 		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "NewReading": readingRow{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
 		"NewFees": feesBody{}, "NewFee": feeBody{},
-		"MerchantPatch": merchantPatch{}, "NewKey": newKey{}, "OutletName": outletBody{},
+		"MerchantPatch": merchantPatch{}, "NewKey": newKey{}, "OutletName": outletBody{}, "NewStaff": newStaff{}, "StaffPatch": staffPatch{}, "NewDevice": newDevice{},
 	}
 	views = map[string]any{
 		"Code": codeView{}, "Link": historyView{}, "Tender": tenderView{}, "LinkAnswer": linkAnswerView{}, "Refund": refundView{},
@@ -165,7 +165,7 @@ var (
 		"EventReading": eventReadingView{}, "EventBank": eventBankView{}, "EventBatch": eventBatchView{},
 		"Reading": readingView{}, "Gap": gapView{},
 		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
-		"Key": keyView{}, "Outlet": outletView{},
+		"Key": keyView{}, "Outlet": outletView{}, "Staff": staffView{}, "Device": deviceView{},
 	}
 )
 

@@ -34,7 +34,9 @@ func webFolder(name string) fs.FS {
 func (a *api) parsePages() (err error) {
 	a.pages, err = template.New("").Funcs(template.FuncMap{
 		"asset": a.assets.url, "mark": mark,
-		"say": func(l *language, key string, fill ...string) string { return l.say(key, fill...) },
+		"say":  func(l *language, key string, fill ...string) string { return l.say(key, fill...) },
+		"in":   func(r linking.Role, list []linking.Role) bool { return slices.Contains(list, r) },
+		"dict": dict, "moment": deskMoment,
 	}).ParseFS(web, "web/pages/*.html")
 	if err != nil {
 		return err
@@ -43,6 +45,9 @@ func (a *api) parsePages() (err error) {
 		if *words, err = readLanguages(webFolder("web/words/" + folder)); err != nil {
 			return err
 		}
+	}
+	if a.officeWords, err = readLanguages(webFolder("web/words/office")); err != nil {
+		return err
 	}
 	for i, name := range linking.Pictures {
 		a.pictures[i] = a.assets.url("pictures/" + name + ".svg")

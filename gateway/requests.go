@@ -443,11 +443,14 @@ type merchantView struct {
 	Late      linking.LateRule   `json:"late_payments"`
 	Takeover  bool               `json:"takeover"`
 	RefundCap linking.Amount     `json:"cashier_refund_limit"`
+	Phone     bool               `json:"promise_by_phone"`
+	Senders   []linking.Role     `json:"send_links"`
+	HasLogo   bool               `json:"has_logo"`
 	CreatedAt *string            `json:"created_at"`
 }
 
 func viewMerchant(m *linking.Merchant) merchantView {
-	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, stamp(m.CreatedAt)}
+	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, m.PromisePhone, m.MaySend(), m.HasLogo, stamp(m.CreatedAt)}
 	if v.DayEndsAt == "" {
 		v.DayEndsAt = "00:00"
 	}

@@ -56,7 +56,7 @@ func (a *api) routes() []apiRoute {
 		do("DELETE", "/v1/codes/:code/link", tills, a.detach),
 		get("/v1/codes/:code/link", readers, a.shown),
 
-		do("POST", "/v1/requests", tills, a.createRequest),
+		do("POST", "/v1/requests", anyone, a.createRequest),
 		get("/v1/requests", readers, a.listRequests),
 		get("/v1/requests/:request", readers, a.getRequest),
 		do("PATCH", "/v1/requests/:request", tills, a.patchRequest),
@@ -104,6 +104,16 @@ func (a *api) routes() []apiRoute {
 		get("/v1/outlets", anyone, a.listOutlets),
 		do("POST", "/v1/outlets", managers, a.openOutlet),
 		do("PATCH", "/v1/outlets/:outlet", managers, a.renameOutlet),
+		do("PUT", "/v1/merchant/logo", owners, a.putLogo),
+		do("DELETE", "/v1/merchant/logo", owners, a.deleteLogo),
+		get("/v1/staff", managers, a.listStaff),
+		do("POST", "/v1/staff", managers, a.inviteStaff),
+		do("PATCH", "/v1/staff/:staff", managers, a.patchStaff),
+		do("DELETE", "/v1/staff/:staff", managers, a.endStaff),
+		do("POST", "/v1/staff/:staff/invite", managers, a.inviteAgain),
+		get("/v1/devices", managers, a.listDevices),
+		do("POST", "/v1/devices", managers, a.prepareDevice),
+		do("DELETE", "/v1/devices/:device", managers, a.endDevice),
 	}
 }
 
@@ -153,6 +163,21 @@ func (s *Server) mount(a *api) {
 	s.app.Get("/inbox", a.inboxPage)
 	s.app.Get("/inbox/new", a.newLinkPage)
 	s.app.Get("/inbox/:request", a.inboxRequestPage)
+	s.app.Get("/login", a.loginPage)
+	s.app.Post("/login", s.sameOrigin, a.login)
+	s.app.Post("/logout", a.logout)
+	s.app.Post("/session", a.stay)
+	s.app.Get("/join/:secret", a.joinPage)
+	s.app.Post("/join/:secret", s.sameOrigin, a.join)
+	s.app.Get("/pair/:secret", a.pairPage)
+	s.app.Post("/pair/:secret", s.sameOrigin, a.pair)
+	s.app.Get("/account", a.signedIn(anyone, a.accountPage))
+	s.app.Post("/account", a.signedIn(anyone, a.account))
+	s.largeBody("POST", "/settings/merchant", logoBody, rowsRead)
+	s.largeBody("PUT", "/v1/merchant/logo", logoBody, rowsRead)
+	s.app.Get("/settings", a.signedIn(managers, a.settingsPage))
+	s.app.Get("/settings/:section", a.signedIn(managers, a.settingsPage))
+	s.app.Post("/settings/:section", a.signedIn(managers, a.changeSettings))
 	if a.demo != nil {
 		s.app.Get("/demo", a.demoPage)
 	}

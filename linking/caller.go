@@ -18,6 +18,9 @@ type Caller struct {
 	Once     *Once     // nil: the call carries no idempotency key
 }
 
+// OnDevice reports whether a person was let in by his PIN, on a paired device.
+func (c *Caller) OnDevice() bool { return c.Session != "" && c.By != string(c.Key) }
+
 // sees reports whether c may know of something of a merchant, outlet and code. What
 // a caller may not see does not exist for him.
 func (c *Caller) sees(m MerchantID, o OutletID, code Token) bool {

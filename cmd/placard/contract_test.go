@@ -556,6 +556,21 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 		each("renameOutlet", "PATCH", fixed("/v1/outlets/"+r.str("id")))
 	})
 	till.get("/v1/outlets").is(200)
+	each("inviteStaff", "POST", fixed("/v1/staff"), func(_ string, r *reply) {
+		person := "/v1/staff/" + r.str("id")
+		each("changeStaff", "PATCH", fixed(person))
+		till.call("POST", person+"/invite", nil).is(200)
+		till.get("/v1/staff?limit=1").is(200)
+		till.call("DELETE", person, nil).is(200)
+		till.call("PATCH", person, m{"name": "x"}).refused(404, "not_found")
+	})
+	each("prepareDevice", "POST", fixed("/v1/devices"), func(_ string, r *reply) {
+		till.get("/v1/devices").is(200)
+		till.call("DELETE", "/v1/devices/"+r.str("id"), nil).is(200)
+	})
+	as(linking.Cashier).call("POST", "/v1/staff", m{"name": "x", "role": "viewer"}).refused(403, "forbidden")
+	till.call("PUT", "/v1/merchant/logo", cafeLogo, "Content-Type", "image/svg+xml").is(204)
+	till.call("DELETE", "/v1/merchant/logo", nil).is(204)
 	as(linking.Manager).get("/v1/keys").refused(403, "forbidden")
 	hook := ""
 	each("makeWebhook", "POST", fixed("/v1/webhooks"), func(_ string, r *reply) {

@@ -159,7 +159,7 @@ export class Placard {
     return this.call("GET", `/v1/codes/${encodeURIComponent(params.code)}/link`, {}, {}, undefined);
   }
 
-  /** Make a request that no code shows. For a link that is sent, or a bill. Its `url` is a page of its own. With `replaces`, an open request is cancelled in the same step: its page says that it was replaced, and the new one is payable once nobody can pay the old one any more. If the old one turns out to be paid after all, the new one becomes `cancelled`, with `sale_paid`. With `dry_run`, nothing is made: the answer says what it would come to, and refuses what would be refused. */
+  /** Make a request that no code shows. For a link that is sent, or a bill. Its `url` is a page of its own. With `replaces`, an open request is cancelled in the same step: its page says that it was replaced, and the new one is payable once nobody can pay the old one any more. If the old one turns out to be paid after all, the new one becomes `cancelled`, with `sale_paid`. With `dry_run`, nothing is made: the answer says what it would come to, and refuses what would be refused. Of the roles below, those may that the merchant's `send_links` names. */
   createRequest(body: NewRequest, params: { idempotencyKey?: string; prefer?: string; dry_run?: boolean } = {}): Promise<Estimate> {
     return this.call("POST", `/v1/requests`, { dry_run: params.dry_run }, { "Idempotency-Key": params.idempotencyKey, "Prefer": params.prefer }, body);
   }
@@ -342,6 +342,56 @@ export class Placard {
   /** Give an outlet another name. */
   renameOutlet(params: { outlet: string; idempotencyKey?: string }, body: OutletName): Promise<Outlet> {
     return this.call("PATCH", `/v1/outlets/${encodeURIComponent(params.outlet)}`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** Give the merchant another logo. */
+  putLogo(params: { idempotencyKey?: string } = {}): Promise<void> {
+    return this.call("PUT", `/v1/merchant/logo`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Take the merchant's logo away. */
+  deleteLogo(params: { idempotencyKey?: string } = {}): Promise<void> {
+    return this.call("DELETE", `/v1/merchant/logo`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** List people. All of the merchant's, or those of the outlet that the caller is bound to. */
+  listStaff(params: { limit?: number; after?: string } = {}): Promise<StaffPage> {
+    return this.call("GET", `/v1/staff`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Invite somebody. The `invite_url` stands in this answer alone; it works once, within a week. Whoever opens it chooses a login name and a password. Managers invite no owners, and who is bound to an outlet invites for that outlet. An Idempotency-Key is refused, as for keys. */
+  inviteStaff(body: NewStaff): Promise<Staff> {
+    return this.call("POST", `/v1/staff`, {}, {}, body);
+  }
+
+  /** Change a person's name, role or outlet. Every gateway goes by it within 5 seconds. Nobody changes himself. */
+  changeStaff(params: { staff: string; idempotencyKey?: string }, body: StaffPatch): Promise<Staff> {
+    return this.call("PATCH", `/v1/staff/${encodeURIComponent(params.staff)}`, {}, { "Idempotency-Key": params.idempotencyKey }, body);
+  }
+
+  /** Shut a person out. His sessions end on every gateway within 5 seconds, with their streams. What he did stays in history under his id. */
+  endStaff(params: { staff: string; idempotencyKey?: string }): Promise<Staff> {
+    return this.call("DELETE", `/v1/staff/${encodeURIComponent(params.staff)}`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Give a person a new link. For whoever lost the first one, or the password. The older link is no good from then on. */
+  inviteAgain(params: { staff: string }): Promise<Staff> {
+    return this.call("POST", `/v1/staff/${encodeURIComponent(params.staff)}/invite`, {}, {}, undefined);
+  }
+
+  /** List paired devices. */
+  listDevices(params: { limit?: number; after?: string } = {}): Promise<DevicePage> {
+    return this.call("GET", `/v1/devices`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
+  /** Pair a tablet. The `pair_url`, in this answer alone, is opened on the tablet, once, within half an hour. From then on cashiers log in on it by their PIN, and nowhere else. An Idempotency-Key is refused, as for keys. */
+  prepareDevice(body: NewDevice): Promise<Device> {
+    return this.call("POST", `/v1/devices`, {}, {}, body);
+  }
+
+  /** Revoke a device. Who is logged in on it is out on every gateway within 5 seconds. */
+  endDevice(params: { device: string; idempotencyKey?: string }): Promise<Device> {
+    return this.call("DELETE", `/v1/devices/${encodeURIComponent(params.device)}`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
   }
 
   /** Read a bank connection. Secrets never come out; only their names do. */
@@ -1099,6 +1149,10 @@ export interface Merchant {
   late_payments: "hold" | "accept" | "return";
   takeover: boolean;
   cashier_refund_limit: number;
+  promise_by_phone: boolean;
+  /** The roles that may send links. */
+  send_links: string[];
+  has_logo: boolean;
   created_at: Time;
 }
 
@@ -1117,6 +1171,10 @@ export interface MerchantPatch {
   late_payments?: "hold" | "accept" | "return";
   /** Cashiers may replace what another key attached. */
   takeover?: boolean;
+  /** Payers of a bill without an amount may leave a phone number. */
+  promise_by_phone?: boolean;
+  /** The roles that may send links; owners always may. */
+  send_links?: ("owner" | "manager" | "cashier" | "agent" | "viewer")[];
   /** The most that a cashier may refund at once, in the currency's minor unit. */
   cashier_refund_limit?: number;
 }
@@ -1161,6 +1219,70 @@ export interface Outlet {
 
 export interface OutletPage {
   data: Outlet[];
+  next: TextOrNull;
+}
+
+export interface NewStaff {
+  name: string;
+  role: "owner" | "manager" | "cashier" | "agent" | "viewer";
+  /** The only one he works at. */
+  outlet?: string;
+}
+
+export interface StaffPatch {
+  name?: string;
+  role?: "owner" | "manager" | "cashier" | "agent" | "viewer";
+  /** Empty: all. */
+  outlet?: string;
+}
+
+export interface Staff {
+  id: string;
+  name: string;
+  role: "owner" | "manager" | "cashier" | "agent" | "viewer";
+  /** null: all. */
+  outlet: string | null;
+  /** The login name; null: he has not come yet. */
+  user: string | null;
+  has_pin: boolean;
+  invited_by: string | null;
+  created_at: Time;
+  joined_at: TimeOrNull;
+  ended_at?: Time;
+  invite_until: TimeOrNull;
+  /** Told once. */
+  invite_url?: string;
+}
+
+export interface StaffPage {
+  data: Staff[];
+  next: TextOrNull;
+}
+
+export interface NewDevice {
+  name: string;
+  /** The only one it reaches. */
+  outlet?: string;
+  /** The only ones it reaches. */
+  codes?: string[];
+}
+
+export interface Device {
+  id: string;
+  name: string;
+  /** null: all. */
+  outlet: string | null;
+  /** None: it reaches all. */
+  codes: string[];
+  created_at: Time;
+  paired_at: TimeOrNull;
+  deleted_at?: Time;
+  /** Told once. */
+  pair_url?: string;
+}
+
+export interface DevicePage {
+  data: Device[];
   next: TextOrNull;
 }
 
