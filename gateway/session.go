@@ -193,13 +193,12 @@ func (a *api) login(c *fiber.Ctx) error {
 		return err
 	}
 	next := landing(form.Get("next"))
-	secret, name := "", ""
+	secret := ""
 	switch {
 	case form.Has("pin"):
-		id, _ := linking.ParseStaffID(form.Get("staff"))
-		name = string(id)
-		if err = a.mayTry(c, name); err == nil {
-			if id == "" {
+		id, ok := linking.ParseStaffID(form.Get("staff"))
+		if err = a.mayTry(c, string(id)); err == nil {
+			if !ok {
 				err = &linking.Error{Kind: linking.Unauthorized, Code: "unauthorized", Detail: "That is not the PIN."}
 			} else {
 				_, secret, err = a.svc.LoginOnDevice(c.UserContext(), a.cookieOf(c, deviceCookie), id, form.Get("pin"))
@@ -210,9 +209,8 @@ func (a *api) login(c *fiber.Ctx) error {
 			_, secret, err = a.svc.LoginWithKey(c.UserContext(), strings.TrimSpace(form.Get("key")))
 		}
 	default:
-		name = form.Get("user")
-		if err = a.mayTry(c, name); err == nil {
-			_, secret, err = a.svc.Login(c.UserContext(), name, form.Get("password"))
+		if err = a.mayTry(c, form.Get("user")); err == nil {
+			_, secret, err = a.svc.Login(c.UserContext(), form.Get("user"), form.Get("password"))
 		}
 	}
 	switch {

@@ -304,8 +304,8 @@ func (a *api) saveStaff(c *fiber.Ctx, who linking.Caller, form url.Values, more 
 func (a *api) saveDevice(c *fiber.Ctx, who linking.Caller, form url.Values, more map[string]any) error {
 	ctx := c.UserContext()
 	if form.Get("do") == "end" {
-		id, _ := linking.ParseDeviceID(form.Get("id"))
-		if id == "" {
+		id, ok := linking.ParseDeviceID(form.Get("id"))
+		if !ok {
 			return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "There is no such device."}
 		}
 		_, err := a.svc.EndDevice(ctx, who, id)

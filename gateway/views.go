@@ -454,6 +454,7 @@ type eventView struct {
 	Outlet      *linking.OutletID  `json:"outlet"`
 	Code        *linking.Token     `json:"code"`
 	Epoch       *uint64            `json:"epoch"`
+	By          *string            `json:"by"` // the key or person; null: a payer, the bank or the clock
 	Request     *eventRequestView  `json:"request"`
 	Payment     *paymentView       `json:"payment,omitempty"`
 	Refund      *refundView        `json:"refund,omitempty"`
@@ -462,7 +463,6 @@ type eventView struct {
 	DisplacedBy *linking.RequestID `json:"displaced_by,omitempty"`
 	Tender      *tenderView        `json:"may_take_other_tender,omitempty"`
 	Batch       *eventBatchView    `json:"batch,omitempty"`
-	By          *string            `json:"by,omitempty"` // who did it to a batch
 	Reading     *eventReadingView  `json:"reading,omitempty"`
 	Bank        *eventBankView     `json:"bank,omitempty"`
 }
@@ -499,7 +499,7 @@ type eventReadingView struct {
 func viewEvent(e *linking.Event) eventView {
 	v := eventView{
 		ID: e.ID(), Seq: e.Seq, Type: e.Type, At: stamp(e.At), MerchantID: e.Merchant, Outlet: orNull(e.Outlet),
-		Code: orNull(e.Code), Late: e.Late, DisplacedBy: orNull(e.DisplacedBy),
+		Code: orNull(e.Code), By: orNull(e.By), Late: e.Late, DisplacedBy: orNull(e.DisplacedBy),
 	}
 	if e.Code != "" {
 		v.Epoch = &e.Epoch
@@ -534,7 +534,6 @@ func viewEvent(e *linking.Event) eventView {
 		if b.To == 0 { // all of it
 			v.Batch.To = uint64(b.Codes)
 		}
-		v.By = orNull(e.By)
 	}
 	if r := e.Reading; r != nil {
 		v.Reading = &eventReadingView{r.ID, r.Fate, orNull(r.Why), r.Device, r.Sequence, orNull(r.Request), r.Difference}

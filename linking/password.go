@@ -110,7 +110,7 @@ func goodPassword(password, user string) error {
 	for _, word := range tooCommon {
 		rest = strings.ReplaceAll(rest, word, "")
 	}
-	if len(different) < 5 || utf8.RuneCountInString(rest) < 4 {
+	if len(different) < 5 || utf8.RuneCountInString(rest) < 5 {
 		return invalid("password", "too_common", "That is one of the first that anybody would try.")
 	}
 	return nil

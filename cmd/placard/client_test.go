@@ -295,6 +295,7 @@ type tillEvent struct {
 	Seq     int64
 	Type    string
 	Code    string
+	By      string
 	Epoch   uint64
 	Late    bool
 	Request *struct {

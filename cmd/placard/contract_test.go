@@ -325,7 +325,7 @@ func eventsAreAsDocumented(t *testing.T, till *client) {
 			after++
 			name := e["type"].(string)
 			seen[name]++
-			for _, further := range []string{"payment", "refund", "exception", "late", "displaced_by", "may_take_other_tender", "reading", "batch", "by"} {
+			for _, further := range []string{"payment", "refund", "exception", "late", "displaced_by", "may_take_other_tender", "reading", "batch"} {
 				_, has := e[further]
 				switch {
 				case slices.Contains(always[name], further) && !has:

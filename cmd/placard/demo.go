@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,15 +114,23 @@ type demoFacts struct {
 	BankURL    string            `json:"bank_url"`
 	Codes      []json.RawMessage `json:"codes"`
 	Bills      []json.RawMessage `json:"bills"`
-	Staff      []struct{}        `json:"staff"`
+	Staff      []demoStaff       `json:"staff"`
 	Utility    struct {
 		APIKey     string `json:"api_key"`
 		MerchantID string `json:"merchant_id"`
 	} `json:"utility"`
 }
 
+// demoStaff is somebody who may log in.
+type demoStaff struct {
+	Role     linking.Role `json:"role"`
+	User     string       `json:"user"`
+	Password string       `json:"password"`
+	PIN      string       `json:"pin,omitempty"` // for paired devices
+}
+
 func startDemo(e *env, c *demoCommand) (d *demo, err error) {
-	d = &demo{facts: demoFacts{Staff: []struct{}{}}, rail: demoRails[c.Rail]}
+	d = &demo{facts: demoFacts{Staff: []demoStaff{}}, rail: demoRails[c.Rail]}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -275,7 +284,37 @@ func (d *demo) furnish(ctx context.Context, secret string) error {
 			d.shop = linking.CodeView{Code: code}
 		}
 	}
+	if err := d.people(ctx, shopKey.Caller()); err != nil {
+		return err
+	}
 	return d.bills(ctx, utilityKey.Caller())
+}
+
+// people hires one person of each role for the shop. Login names are unique in a store,
+// so that a demo over one that has them already finds other names.
+func (d *demo) people(ctx context.Context, who linking.Caller) error {
+	svc := d.stack.service
+	for i, name := range []string{"Olga Rocha", "Mário Pinto", "Carla Dias", "Artur Gil", "Vera Lopes"} {
+		role := linking.Roles[i]
+		_, secret, err := svc.Invite(ctx, who, linking.NewStaff{Name: name, Role: role})
+		if err != nil {
+			return err
+		}
+		p := demoStaff{Role: role, User: string(role), Password: "trying " + strings.ToLower(rand.Text()[:12])}
+		if role == linking.Cashier {
+			p.PIN = "2580"
+		}
+		_, err = svc.Join(ctx, secret, linking.Joining{User: p.User, Password: p.Password, PIN: p.PIN})
+		if linking.IsKind(err, linking.Invalid) {
+			p.User += "-" + strings.ToLower(string(who.Merchant[:6]))
+			_, err = svc.Join(ctx, secret, linking.Joining{User: p.User, Password: p.Password, PIN: p.PIN})
+		}
+		if err != nil {
+			return err
+		}
+		d.facts.Staff = append(d.facts.Staff, p)
+	}
+	return nil
 }
 
 // bills prints three bills, and values one of them.
@@ -367,6 +406,7 @@ func (d *demo) greet(w io.Writer) {
   The inbox                 %s/inbox#%s
   The bank's own page       %s
   API key                   %s
+  Log in                    %s/login   as %s, with the password: %s
 
 Attach a sale, look at it, detach it:
 
@@ -375,7 +415,7 @@ Attach a sale, look at it, detach it:
   curl -X DELETE '%s' -H 'Authorization: Bearer %s'
 
 Ctrl-C ends it.
-`, d.rail.shop.Name, code.Grouped(), f.URL, page, f.URL, code, f.APIKey, f.URL, f.APIKey, pay, f.APIKey, link, f.APIKey, page, link, f.APIKey)
+`, d.rail.shop.Name, code.Grouped(), f.URL, page, f.URL, code, f.APIKey, f.URL, f.APIKey, pay, f.APIKey, f.URL, f.Staff[0].User, f.Staff[0].Password, link, f.APIKey, page, link, f.APIKey)
 }
 
 const cafeLogo = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" rx="14" fill="#7a3b12"/><path fill="#fff" d="M16 24h26v12a12 12 0 0 1-12 12h-2a12 12 0 0 1-12-12zM42 27h4a6 6 0 0 1 0 13h-4v-4h3a2.500 2.500 0 0 0 0-5h-3zM22 12h3v8h-3zM31 10h3v10h-3z"/></svg>`

@@ -33,6 +33,7 @@ type program struct {
 	Serve     serveCommand     `cmd:"" help:"Run the gateway."`
 	Bank      bankCommand      `cmd:"" help:"Run the bank simulator alone."`
 	Merchants merchantsCommand `cmd:"" help:"Make and list merchants."`
+	Staff     staffCommand     `cmd:"" help:"Invite, list and shut out people."`
 	Keys      keysCommand      `cmd:"" help:"Make, list and revoke API keys."`
 	Codes     codesCommand     `cmd:"" help:"Make codes by the batch, list them, and keep the stock book."`
 	Print     printCommand     `cmd:"" help:"Print codes, each read back before it is."`

@@ -904,6 +904,8 @@ export interface Event {
   outlet: TextOrNull;
   code: TextOrNull;
   epoch: number | null;
+  /** The id of the key or the person who did it; null: a payer, the bank or the clock. */
+  by: string | null;
   request: null | EventRequest;
   payment?: Payment;
   refund?: Refund;
@@ -915,8 +917,6 @@ export interface Event {
   reading?: EventReading;
   bank?: EventBank;
   batch?: EventBatch;
-  /** Who did it to a batch. */
-  by?: string;
 }
 
 /** A batch of codes, or a range of its serials. */
