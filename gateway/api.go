@@ -23,7 +23,7 @@ type api struct {
 	pages  *template.Template
 
 	payerWords, tillWords, printWords, inboxWords languages
-	officeWords                                   languages // of the pages where people log in and arrange things
+	deskWords                                     languages // of the pages where people log in and arrange things
 	payerShapes                                   shapes[payerKey, payerView]
 	pictures                                      [64]string // addresses, in the order of linking.Pictures
 	plainPolicy                                   pagePolicy // of a page that leads nowhere else

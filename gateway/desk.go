@@ -17,8 +17,8 @@ import (
 
 // desk is what every such page shows.
 func (a *api) desk(c *fiber.Ctx, page string) map[string]any {
-	l := a.officeWords.languageOf(c, nil)
-	return map[string]any{"Lang": l, "Offers": []*language(a.officeWords), "Page": page, "Notice": "", "Done": ""}
+	l := a.deskWords.languageOf(c, nil)
+	return map[string]any{"Lang": l, "Offers": []*language(a.deskWords), "Page": page, "Notice": "", "Done": ""}
 }
 
 // said is the key of the words for a refusal that a form shows; empty: it is none that
@@ -34,7 +34,7 @@ func (a *api) said(c *fiber.Ctx, err error) string {
 		key = "e_other"
 		if len(e.Fields) > 0 {
 			key = "e_" + e.Fields[0].Code
-			if own := key + "_" + e.Fields[0].Field; a.officeWords[0].words[own] != "" {
+			if own := key + "_" + e.Fields[0].Field; a.deskWords[0].words[own] != "" {
 				key = own
 			}
 		}
@@ -49,7 +49,7 @@ func (a *api) said(c *fiber.Ctx, err error) string {
 	default:
 		return ""
 	}
-	if a.officeWords[0].words[key] == "" {
+	if a.deskWords[0].words[key] == "" {
 		key = "e_other"
 	}
 	callOf(c).code = e.Code

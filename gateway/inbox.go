@@ -275,8 +275,17 @@ type meView struct {
 	Role       linking.Role       `json:"role"`
 	Outlet     *linking.OutletID  `json:"outlet"` // null: all
 	Codes      []linking.Token    `json:"codes"`  // empty: all
+	Name       *string            `json:"name"`   // of the person; null: a key calls
 }
 
 func (a *api) getMe(c *fiber.Ctx, who linking.Caller) error {
-	return c.JSON(meView{who.Merchant, who.Role, orNull(who.Outlet), listOf(who.Codes)})
+	v := meView{MerchantID: who.Merchant, Role: who.Role, Outlet: orNull(who.Outlet), Codes: listOf(who.Codes)}
+	me, err := a.svc.Me(c.UserContext(), who)
+	if err != nil {
+		return err
+	}
+	if me != nil {
+		v.Name = &me.Name
+	}
+	return c.JSON(v)
 }

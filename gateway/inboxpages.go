@@ -42,6 +42,7 @@ var titles = map[string]string{"inbox": "inbox", "inbox-new": "new_link", "inbox
 // officePage shows a page with the script of its name.
 func (a *api) officePage(c *fiber.Ctx, name string, data map[string]any) error {
 	l := a.inboxWords.languageOf(c, nil)
+	data["Self"] = landing(c.OriginalURL())
 	data["Lang"], data["Offers"], data["Script"] = l, []*language(a.inboxWords), name+".js"
 	data["Words"], data["Title"] = a.officeScript(l, name+".js"), titles[name]
 	return a.render(c, name+".html", a.plainPolicy, fiber.StatusOK, data)

@@ -46,7 +46,7 @@ func (a *api) parsePages() (err error) {
 			return err
 		}
 	}
-	if a.officeWords, err = readLanguages(webFolder("web/words/office")); err != nil {
+	if a.deskWords, err = readLanguages(webFolder("web/words/desk")); err != nil {
 		return err
 	}
 	for i, name := range linking.Pictures {

@@ -255,8 +255,11 @@ func (a *api) logout(c *fiber.Ctx) error {
 		return err
 	}
 	a.setCookie(c, sessionCookie, "", -1)
-	c.Set("Clear-Site-Data", `"cache"`)
-	return c.Redirect("/login", http.StatusSeeOther)
+	next := "/login"
+	if form, err := formOf(c); err == nil && form.Has("next") { // the next cashier goes on at the same till
+		next += "?next=" + url.QueryEscape(landing(form.Get("next")))
+	}
+	return c.Redirect(next, http.StatusSeeOther)
 }
 
 // stay is what a page says when somebody has touched it: the session goes on.

@@ -656,7 +656,7 @@ func (a *api) printPage(c *fiber.Ctx) error {
 	l := a.printWords.languageOf(c, nil)
 	policy := newPagePolicy(map[string][]string{"img-src": {"blob:"}})
 	return a.render(c, "print.html", policy, fiber.StatusOK, map[string]any{
-		"Lang": l, "Offers": []*language(a.printWords), "Words": l.script(string(a.assets.byName["print.js"].plain)),
+		"Self": "/print", "Lang": l, "Offers": []*language(a.printWords), "Words": l.script(string(a.assets.byName["print.js"].plain)),
 		"Uses": shelves(), "Languages": printing.Languages(),
 		"Levels": []string{"L", "Q", "H"},
 	})

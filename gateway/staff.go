@@ -56,7 +56,7 @@ func (a *api) till(c *fiber.Ctx) error {
 		steps = append(steps, tillStep{name, l.say("step_" + name)})
 	}
 	return a.render(c, "till.html", a.plainPolicy, fiber.StatusOK, map[string]any{
-		"Code": id, "Lang": l, "Offers": []*language(a.tillWords), "Words": a.tillScript(l), "Steps": steps,
+		"Code": id, "Self": "/till/" + string(id), "Lang": l, "Offers": []*language(a.tillWords), "Words": a.tillScript(l), "Steps": steps,
 		"Keys": []string{"7", "8", "9", "4", "5", "6", "1", "2", "3", "0", "00"},
 	})
 }

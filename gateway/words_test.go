@@ -3,6 +3,7 @@ package gateway
 import (
 	"html/template"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -249,7 +250,44 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 		words := inBrackets(a.inboxWords)
 		return map[string]any{"Lang": words[0], "Offers": words, "Words": "", "Title": title, "Script": "inbox.js", more: data}
 	}
+	desk := func(page string, more ...any) map[string]any {
+		words, x := inBrackets(a.deskWords), "⟦x⟧"
+		m := &linking.Merchant{Name: x, Currency: "EUR"}
+		d := map[string]any{"Lang": words[0], "Offers": words, "Page": page, "Notice": "limited", "Done": "saved", "Role": linking.Owner, "Merchant": m, "Form": url.Values{},
+			"Sections": []workplace{{page, x}}, "Roles": linking.Roles, "Outlets": []*linking.Outlet{{ID: "x", Name: x}}, "OutletNames": map[linking.OutletID]string{"x": x}, "Told": x, "ToldName": x, "Symbol": "x"}
+		if slices.Contains([]string{"merchant", "outlets", "banks"}, page) { // nothing there is told once
+			delete(d, "Told")
+		}
+		maps.Copy(d, dict(more...))
+		return d
+	}
+	person := &linking.Staff{ID: "00000000000000", Name: "⟦x⟧", Role: linking.Cashier, User: "⟦x⟧", PIN: []byte{1}}
+	invited := &linking.Staff{ID: "00000000000001", Name: "⟦x⟧", Role: linking.Owner, Outlet: "x"}
+	device := &linking.Device{Name: "⟦x⟧", PairedAt: time.Unix(1, 0), Outlet: "x"}
+	settings := map[string]map[string]any{
+		"merchant": desk("merchant", "M", merchantView{Name: "⟦x⟧", HasLogo: true, Currency: "⟦x⟧"}, "LinesShown", []linking.LinesShown{"after_payment", "after_word", "always"}, "LateRules", []linking.LateRule{"hold", "accept", "return"}, "MaySend", linking.Roles),
+		"staff":    desk("staff", "Me", invited, "People", []*linking.Staff{person, invited}),
+		"devices":  desk("devices", "Devices", []*linking.Device{device, {Name: "⟦x⟧"}}),
+		"outlets":  desk("outlets"),
+		"keys":     desk("keys", "Keys", []*linking.APIKey{{ID: "⟦x⟧", Label: "⟦x⟧", Role: linking.Agent, Outlet: "x", Codes: make([]linking.Token, 2)}}),
+		"banks": desk("banks", "Owns", true, "Tried", "⟦x⟧", "Steps", []linking.ProbeStep{{Step: "⟦x⟧", OK: true}, {Step: "⟦x⟧", Detail: "⟦x⟧"}},
+			"Banks", []bankRow{{connectionView{Rail: "⟦x⟧", Default: true, Settings: map[string]string{"⟦x⟧": "⟦x⟧"}, Secrets: []string{"⟦x⟧"}}, []breakerRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}}}),
+		"webhooks": desk("webhooks", "Webhooks", []webhookRow{{&linking.WebhookView{Webhook: &linking.Webhook{URL: "⟦x⟧", Label: "⟦x⟧"}, Held: 2, LastOK: time.Unix(1, 0)}, []linking.Attempt{{Type: "⟦x⟧"}, {Type: "⟦x⟧", Fault: "⟦x⟧"}}}}),
+	}
+	for _, s := range settingsSections {
+		var page strings.Builder
+		if err := a.pages.ExecuteTemplate(&page, "settings.html", settings[s.name]); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range unworded(t, strings.ReplaceAll(page.String(), ">plc_", ">")) {
+			t.Errorf("the settings of %s say %q in every language", s.name, text)
+		}
+	}
 	for name, data := range map[string]any{
+		"login.html":   desk("login", "Role", linking.Role(""), "Device", device, "Cashiers", []*linking.Staff{person}, "Next", "x"),
+		"join.html":    desk("join", "Person", person, "Sells", true, "Secret", "x"),
+		"pair.html":    desk("pair", "Device", device, "Secret", "x"),
+		"account.html": desk("account", "Me", person, "Sells", true, "Pages", []workplace{{"/x", "⟦x⟧"}}),
 		"problem.html": map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
 		"till.html": map[string]any{"Lang": inBrackets(a.tillWords)[0], "Offers": inBrackets(a.tillWords), "Words": "", "Code": "x",
 			"Steps": []tillStep{{"shown", "⟦x⟧"}}, "Keys": []string{"1"}},

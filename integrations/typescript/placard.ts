@@ -871,6 +871,8 @@ export interface Me {
   outlet: string | null;
   /** Bound to them; empty: to none. */
   codes: string[];
+  /** The person's; null: a key calls. */
+  name: string | null;
 }
 
 export interface RequestPage {

@@ -13,7 +13,8 @@
 
   const call = (method, path, body) => fetch(path, {
     method, cache: "no-store", body: body && JSON.stringify(body),
-    headers: { Authorization: "Bearer " + key, ...(body ? { "Content-Type": "application/json" } : {}) },
+    credentials: "same-origin",
+    headers: { ...(key ? { Authorization: "Bearer " + key } : {}), ...(body ? { "Content-Type": "application/json" } : {}) },
   });
   const trouble = (text) => { $("trouble").hidden = !text; $("trouble").textContent = text || ""; };
   const said = async (answer) => {
@@ -23,10 +24,13 @@
   };
 
   async function open() {
-    if (!key) { $("login").hidden = false; return; }
     const answer = await call("GET", "/v1/codes/batches?limit=500");
-    if (!answer.ok) { trouble(await said(answer)); $("login").hidden = false; return; }
-    sessionStorage.setItem("key", key);
+    if (!answer.ok) {
+      if (key || answer.status !== 401) trouble(await said(answer));
+      $("login").hidden = false;
+      return;
+    }
+    if (key) sessionStorage.setItem("key", key);
     trouble("");
     for (const b of (await answer.json()).data) {
       batches.set(b.id, b);

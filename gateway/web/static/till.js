@@ -25,7 +25,7 @@
   const keep = (change) => { Object.assign(kept, change); try { localStorage.setItem(place, JSON.stringify(kept)); } catch (e) { /* no room */ } };
 
   let merchant, request, recent = [], shownPaid = "";
-  let heard = Date.now(), lost = false, streaming = false, skew = 0, opened = false;
+  let heard = Date.now(), lost = false, streaming = false, skew = 0, opened = false, running = false;
 
   // ---- the gateway
 
@@ -49,6 +49,7 @@
       throw new Error(data.detail || "unavailable");
     }
     contact(true);
+    if (answer.status === 401 && opened) { opened = false; show("login"); }
     return { ok: answer.ok, status: answer.status, data };
   };
 
@@ -80,9 +81,16 @@
       const latest = await api("GET", "/v1/events?after=latest&limit=1").catch(() => null);
       if (latest && latest.ok) keep({ seq: Number(latest.data.next || 0) });
     }
+    if (!key) {
+      const me = await api("GET", "/v1/me").catch(() => null);
+      $("me").textContent = (me && me.data.name) || "";
+      $("out").hidden = false;
+    }
     if (kept.owed) pay_debt(); else await find();
-    follow();
     list();
+    if (running) return;
+    running = true;
+    follow();
     setInterval(watchdog, 1000);
   }
 
