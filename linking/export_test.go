@@ -31,6 +31,7 @@ func EventRecord(e *Event) []byte {
 
 // NewRequestID is an id as a request made at that time gets one.
 func NewRequestID(s Shard, at time.Time) RequestID { return newRequestID(s, at) }
+
 // NumbersSeen is what a device's record holds after all that f says was seen.
 func NumbersSeen(f func(saw func(uint64))) [][2]uint64 {
 	var a agentRecord
