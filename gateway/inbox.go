@@ -28,6 +28,7 @@ func requestFilter(q *query) (f linking.RequestFilter, none bool, err error) {
 			}
 		}
 	}
+	f.EndReason = linking.EndReason(q.choice("end_reason", "cancel", "expiry", "swap", "replaced", "return", "detach", "paid_otherwise", "bank_rejected", "bank_closed", "sale_paid"))
 	code, outlet := q.text("code", 60), q.text("outlet", 40)
 	if b := q.flag("opened_unpaid"); b != nil {
 		f.OpenedUnpaid = *b

@@ -69,20 +69,7 @@ func viewGaps(gaps []linking.Gap) []gapView {
 // postReadings takes rows by the ten thousand; see rowWork. At its end the answer names
 // the numbers of these devices that have not come.
 func (a *api) postReadings(c *fiber.Ctx, who linking.Caller) error {
-	q := queryOf(c)
-	lines := linesWanted(c, q)
-	if err := q.err(); err != nil {
-		return err
-	}
-	mediaType, err := mediaTypeOf(c, rowsMedia...)
-	if err != nil {
-		return err
-	}
-	body, err := takeBody(c)
-	if err != nil {
-		return err
-	}
-	source, err := rowsIn[readingRow](body, mediaType)
+	source, lines, err := rowsCall[readingRow](c, nil)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ func (a *api) routes() []apiRoute {
 		{method: fiber.MethodPost, path: "/v1/readings", roles: route, reads: a.postReadings},
 		get("/v1/readings", readers, a.listReadings),
 		get("/v1/readings/gaps", readers, a.readingGaps),
+		{method: fiber.MethodPost, path: "/v1/accounts", roles: managers, reads: a.bindAccounts},
+		get("/v1/accounts/:account", readers, a.getAccount),
+		{method: fiber.MethodPost, path: "/v1/bills/import", roles: managers, reads: a.importBills},
 		do("POST", "/v1/readings/:reading/approve", managers, a.approveReading),
 		do("POST", "/v1/readings/:reading/reject", managers, a.rejectReading),
 
@@ -132,6 +135,10 @@ func (s *Server) mount(a *api) {
 	s.longAnswer("/v1/codes/batches/", rowsTime)
 	s.largeBody("POST", "/v1/readings", manyRows, rowsRead)
 	s.longAnswer("/v1/readings", rowsTime)
+	s.largeBody("POST", "/v1/accounts", manyRows, rowsRead)
+	s.longAnswer("/v1/accounts", rowsTime)
+	s.largeBody("POST", "/v1/bills/import", manyRows, rowsRead)
+	s.longAnswer("/v1/bills/", rowsTime)
 	s.longAnswer("/v1/print/", printTime)
 	s.longAnswer("/v1/requests", rowsTime)
 	s.largeBody("POST", "/v1/print/sheets", printBody, rowsRead)

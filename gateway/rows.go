@@ -364,10 +364,31 @@ func beFrugal() (end func()) {
 	}
 }
 
-// linesWanted reports whether fates are to be answered as JSON lines.
-func linesWanted(c *fiber.Ctx, q *query) bool {
+// rowsCall reads the address and the beginning of a call with rows of the form R. lines
+// says that the fates are to be answered as JSON lines; dry, where there is such a
+// thing, that nothing is to change.
+func rowsCall[R any](c *fiber.Ctx, dry *bool) (rows rowSource[R], lines bool, err error) {
+	q := queryOf(c)
 	format := q.choice("format", "json", "ndjson")
-	return format == "ndjson" || format == "" && strings.HasPrefix(c.Get(fiber.HeaderAccept), "application/x-ndjson")
+	lines = format == "ndjson" || format == "" && strings.HasPrefix(c.Get(fiber.HeaderAccept), "application/x-ndjson")
+	if dry != nil {
+		if flag := q.flag("dry_run"); flag != nil {
+			*dry = *flag
+		}
+	}
+	if err := q.err(); err != nil {
+		return nil, false, err
+	}
+	mediaType, err := mediaTypeOf(c, rowsMedia...)
+	if err != nil {
+		return nil, false, err
+	}
+	body, err := takeBody(c)
+	if err != nil {
+		return nil, false, err
+	}
+	rows, err = rowsIn[R](body, mediaType)
+	return rows, lines, err
 }
 
 // takeBody takes the body away from the call, which may then outlive its handler. A large

@@ -82,3 +82,51 @@ func (c Currency) ParseDecimal(s string) (Amount, bool) {
 	}
 	return a, true
 }
+
+// ParseWritten reads an amount as a billing system's or a bank's file has it: a sign or
+// none, digits, which may stand in groups of three, and after the decimal mark ('.' or
+// ',') as many digits as the currency has or fewer; further ones must be zero.
+func (c Currency) ParseWritten(s string, mark byte) (Amount, bool) {
+	s, negative := strings.CutPrefix(strings.TrimSpace(s), "-")
+	if !negative {
+		s = strings.TrimPrefix(s, "+")
+	}
+	whole, frac, _ := strings.Cut(s, string(mark))
+	group := ","
+	if mark == ',' {
+		group = "."
+	}
+	for _, g := range []string{group, " ", "'", "\u00a0", "\u202f"} {
+		if parts := strings.Split(whole, g); len(parts) > 1 {
+			for i, p := range parts {
+				if i > 0 && len(p) != 3 || i == 0 && (p == "" || len(p) > 3) {
+					return 0, false
+				}
+			}
+			whole = strings.Join(parts, "")
+			break
+		}
+	}
+	d := c.Digits()
+	if len(frac) > d {
+		if strings.Trim(frac[d:], "0") != "" {
+			return 0, false
+		}
+		frac = frac[:d]
+	}
+	frac += strings.Repeat("0", d-len(frac))
+	if whole == "" || len(whole)+d > 16 {
+		return 0, false
+	}
+	var a Amount
+	for _, r := range whole + frac {
+		if r < '0' || r > '9' {
+			return 0, false
+		}
+		a = a*10 + Amount(r-'0')
+	}
+	if negative {
+		a = -a
+	}
+	return a, true
+}

@@ -49,9 +49,18 @@ func pastKey(r *Reading) Key {
 	return Key{r.Merchant.Shard(), kindPast, string(id)}
 }
 
+// billTerms are what a billing system says of a bill beside what it asks for.
+type billTerms struct {
+	customer        Customer
+	expiresAt       time.Time // zero: as the code's kind and the rail have it
+	note            string
+	arrearsIncluded bool
+}
+
 // valueBill lets a row with an amount value the bill it is about, and writes into rd
-// what became of it. approved: a second person has looked.
-func (t *tx) valueBill(c Caller, code *Code, rd *Reading, approved bool) error {
+// what became of it. terms are of the office's own word, or of one that a second person
+// has looked at; nil: the value may have to wait for one.
+func (t *tx) valueBill(c Caller, code *Code, rd *Reading, terms *billTerms) error {
 	m, err := t.merchantRec()
 	if err != nil || m == nil {
 		return orMissing(err, "merchant")
@@ -80,7 +89,8 @@ func (t *tx) valueBill(c Caller, code *Code, rd *Reading, approved bool) error {
 		rd.Fate, rd.Request = ReadSuperseded, b.Request
 		return nil
 	}
-	if !approved {
+	if terms == nil {
+		terms = &billTerms{}
 		if rd.Why, err = t.doubt(m, rd, b); err != nil {
 			return err
 		}
@@ -90,9 +100,9 @@ func (t *tx) valueBill(c Caller, code *Code, rd *Reading, approved bool) error {
 		}
 	}
 	if b == nil {
-		err = t.newBill(c, m, code, all, rd)
+		err = t.newBill(c, m, code, all, rd, terms)
 	} else {
-		err = t.revalue(code, b, rd)
+		err = t.revalue(code, b, rd, terms)
 	}
 	if err != nil || rd.Fate != ReadValued {
 		return err
@@ -134,23 +144,21 @@ func (a *billsRecord) add(b bill) *bill {
 // newBill makes the request of a bill that was printed before it was known. On an
 // account's code an older bill that nobody paid becomes a line of the new one: never
 // are two of them payable.
-func (t *tx) newBill(c Caller, m *Merchant, code *Code, all *billsRecord, rd *Reading) error {
-	in := NewRequest{Amount: rd.Amount, Reference: rd.Reference}
-	if code.Shown != nil {
-		old, err := t.request(code.Shown.Request)
-		if err != nil || old == nil {
-			return orMissing(err, "payment request")
-		}
-		switch {
-		case old.Status == Processing:
-			rd.Fate, rd.Why = ReadHeld, "payment_in_flight"
-			return nil
-		case (old.Status == Preparing || old.Status == Active) && old.Content.Amount > 0:
-			in.Amount += old.Content.Amount
-			in.Lines = []Line{
-				{Description: rd.Reference, Quantity: "1", UnitPrice: rd.Amount, VATRate: "0"},
-				{Description: "+ " + old.Content.Reference, Quantity: "1", UnitPrice: old.Content.Amount, VATRate: "0"},
-			}
+func (t *tx) newBill(c Caller, m *Merchant, code *Code, all *billsRecord, rd *Reading, terms *billTerms) error {
+	in := NewRequest{Amount: rd.Amount, Reference: rd.Reference, Customer: terms.customer, ExpiresAt: terms.expiresAt, Note: terms.note}
+	old, err := t.unpaidBefore(code, all)
+	if err != nil {
+		return err
+	}
+	if old != nil && old.Status == Processing {
+		rd.Fate, rd.Why = ReadHeld, "payment_in_flight"
+		return nil
+	}
+	if old != nil && !terms.arrearsIncluded {
+		in.Amount += old.Content.Amount
+		in.Lines = []Line{
+			{Description: rd.Reference, Quantity: "1", UnitPrice: rd.Amount, VATRate: "0"},
+			{Description: "+ " + old.Content.Reference, Quantity: "1", UnitPrice: old.Content.Amount, VATRate: "0"},
 		}
 	}
 	r, err := t.newRequest(c, m, in, code)
@@ -172,8 +180,32 @@ func (t *tx) newBill(c Caller, m *Merchant, code *Code, all *billsRecord, rd *Re
 	return nil
 }
 
+// unpaidBefore is the request whose money a new bill on the code takes along; nil: none.
+// Of an account that is the bill that is shown, or the last one if it ran out of time.
+func (t *tx) unpaidBefore(code *Code, all *billsRecord) (*Request, error) {
+	var id RequestID
+	switch {
+	case code.Shown != nil:
+		id = code.Shown.Request
+	case code.Kind == Account && len(all.Bills) > 0:
+		id = all.Bills[len(all.Bills)-1].Request
+	default:
+		return nil, nil
+	}
+	r, err := t.request(id)
+	if err != nil || r == nil {
+		return nil, orMissing(err, "payment request")
+	}
+	open := r.Status == Preparing || r.Status == Active || r.Status == Processing
+	ranOut := r.Status == Expired && code.Kind == Account && r.PaidAmount() == 0
+	if r.Content.Amount == 0 || !open && !ranOut {
+		return nil, nil
+	}
+	return r, nil
+}
+
 // revalue lets a row change what a known bill asks for.
-func (t *tx) revalue(code *Code, b *bill, rd *Reading) error {
+func (t *tx) revalue(code *Code, b *bill, rd *Reading, terms *billTerms) error {
 	r, err := t.request(b.Request)
 	if err != nil || r == nil {
 		return orMissing(err, "payment request")
@@ -193,15 +225,22 @@ func (t *tx) revalue(code *Code, b *bill, rd *Reading) error {
 		}
 		b.InForce = rd.place()
 		rd.Fate = ReadValued
-		if asks == rd.Amount {
+		later := !terms.expiresAt.IsZero() && !terms.expiresAt.Equal(r.Content.ExpiresAt)
+		if asks == rd.Amount && !later {
 			rd.Fate = ReadDuplicate
 			return nil
 		}
+		if r.Customer == (Customer{}) {
+			r.Customer = terms.customer
+		}
 		p := Patch{Amount: &rd.Amount}
+		if later {
+			p.ExpiresAt = &terms.expiresAt
+		}
 		if asks != r.Content.Amount {
 			lines := slices.Clone(r.Content.Lines)
 			lines[0].UnitPrice = rd.Amount
-			p = Patch{Lines: &lines}
+			p.Amount, p.Lines = nil, &lines
 		}
 		if rd.Reference != "" && rd.Reference != r.Content.Reference {
 			p.Reference, b.Reference = &rd.Reference, rd.Reference

@@ -45,6 +45,8 @@ const (
 	kindBills      RecordKind = "bills"
 	kindPast       RecordKind = "past" // what a meter's bills came to
 	kindAgent      RecordKind = "agent"
+	kindAccount    RecordKind = "acct"
+	kindBillRow    RecordKind = "billrow" // a row of a billing system's list
 	kindPromise    RecordKind = "w"
 	kindStaff      RecordKind = "staff"
 	kindLogin      RecordKind = "login"

@@ -36,6 +36,7 @@ func TestRecordsOfEveryReleaseAreRead(t *testing.T) {
 		"shards": func() any { return new(shardsRecord) }, "store": func() any { return new(storeRecord) },
 		"event": func() any { return new(Event) }, "reading": func() any { return new(Reading) }, "held": func() any { return new(heldRecord) },
 		"bills": func() any { return new(billsRecord) }, "past": func() any { return new(pastRecord) }, "agent": func() any { return new(agentRecord) },
+		"account": func() any { return new(accountRecord) }, "bill-row": func() any { return new(billRowRecord) },
 		"promise": func() any { return new(PromiseRecord) },
 		"rows":    func() any { return new(batchRows) }, "proof": func() any { return new(SheetProof) },
 		"staff": func() any { return new(Staff) }, "login": func() any { return new(loginRecord) }, "session": func() any { return new(Session) }, "device": func() any { return new(Device) },

@@ -16,6 +16,7 @@ type RequestFilter struct {
 	Outlet       OutletID
 	OpenedUnpaid bool // somebody opened it and may still be asked whether he wants to pay
 	Exceptions   bool // with an open one
+	EndReason    EndReason
 	From, To     time.Time
 	Query        string // see search
 	After        RequestID
@@ -30,6 +31,7 @@ func (f *RequestFilter) takes(r *Request, now time.Time) bool {
 		f.Code != "" && r.OnCode != f.Code,
 		f.Outlet != "" && r.Outlet != f.Outlet,
 		f.OpenedUnpaid && !r.leftOpen(),
+		f.EndReason != "" && r.EndReason != f.EndReason,
 		f.Exceptions && r.openException() == nil:
 		return false
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -138,9 +137,6 @@ type heldRecord struct {
 	Merchant MerchantID `cbor:"1,keyasint"`
 }
 
-// readingsAtOnce is how many codes' rows are applied at a time.
-const readingsAtOnce = 32
-
 // Readings applies rows and says what became of each, in their order. It is safe to
 // repeat, whole or in part and in any order: the bills are the same in the end.
 //
@@ -148,43 +144,12 @@ const readingsAtOnce = 32
 // may be sent again.
 func (s *Service) Readings(ctx context.Context, c Caller, rows []ReadingRow) ([]Fate, error) {
 	fates := make([]Fate, len(rows))
-	byCode := map[string][]int{}
-	var order []string
-	for i := range rows {
-		if byCode[rows[i].Code] == nil {
-			order = append(order, rows[i].Code)
-		}
-		byCode[rows[i].Code] = append(byCode[rows[i].Code], i)
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	next := make(chan []int)
-	var workers sync.WaitGroup
-	for range min(readingsAtOnce, len(order)) {
-		workers.Go(func() {
-			for list := range next {
-				for _, i := range list {
-					var err error
-					if fates[i], err = s.reading(ctx, c, rows[i]); err != nil {
-						stop(err)
-						return
-					}
-				}
-			}
-		})
-	}
-feed:
-	for _, code := range order {
-		select {
-		case next <- byCode[code]:
-		case <-ctx.Done():
-			break feed
-		}
-	}
-	close(next)
-	workers.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return nil, storeProblem(err)
+	err := inGroups(ctx, len(rows), func(i int) string { return rows[i].Code }, func(ctx context.Context, i int) (err error) {
+		fates[i], err = s.reading(ctx, c, rows[i])
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return fates, s.sawNumbers(context.WithoutCancel(ctx), c.Merchant, fates)
 }
@@ -204,12 +169,9 @@ func (s *Service) reading(ctx context.Context, c Caller, row ReadingRow) (fate F
 			return err
 		}, func(t *tx) { s.spawnCalmly(ctx, t.claims) })
 	}
-	if e := Problem(err); err != nil && e.Kind != Unavailable && e.Kind != Uncertain && e.Kind != Internal {
-		fate.Why, fate.Detail = e.Code, e.Detail
-		if len(e.Fields) > 0 {
-			fate.Why, fate.Detail = e.Fields[0].Field+"_"+e.Fields[0].Code, e.Fields[0].Message
-		}
-		err = nil
+	why, detail, err := refusal(err)
+	if why != "" {
+		fate.Fate, fate.Why, fate.Detail = ReadRefused, why, detail
 	}
 	return fate, err
 }
@@ -294,7 +256,7 @@ func (t *tx) recordReading(c Caller, row ReadingRow, token Token) (*Reading, err
 	}
 	if rd.Amount == 0 {
 		rd.Fate = ReadRecorded
-	} else if err := t.valueBill(c, code, rd, false); err != nil {
+	} else if err := t.valueBill(c, code, rd, nil); err != nil {
 		return nil, err
 	}
 	return rd, t.keepReading(rd)
@@ -365,7 +327,7 @@ func (s *Service) DecideReading(ctx context.Context, c Caller, id ReadingID, app
 		}
 		rd.Fate = wanted
 		if approve {
-			if err := t.valueBill(c, code, rd, true); err != nil {
+			if err := t.valueBill(c, code, rd, &billTerms{}); err != nil {
 				return err
 			}
 			if rd.Fate == ReadHeld { // a payment is under way: ask again when it is over

@@ -463,6 +463,8 @@ func owner(k Key, v any) string {
 		return string(v.Merchant)
 	case *heldRecord:
 		return string(v.Merchant)
+	case *accountRecord:
+		return string(v.Merchant)
 	case *Webhook:
 		return string(v.Merchant)
 	case *deliveryRecord:

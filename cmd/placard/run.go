@@ -36,6 +36,7 @@ type program struct {
 	Staff     staffCommand     `cmd:"" help:"Invite, list and shut out people."`
 	Keys      keysCommand      `cmd:"" help:"Make, list and revoke API keys."`
 	Codes     codesCommand     `cmd:"" help:"Make codes by the batch, list them, and keep the stock book."`
+	Bills     billsCommand     `cmd:"" help:"What a utility's office does by the ten thousand: bind codes to accounts, and import bills."`
 	Print     printCommand     `cmd:"" help:"Print codes, each read back before it is."`
 	Doctor    doctorCommand    `cmd:"" help:"Look at the configuration, the store, the clock and the public address, and say what to do."`
 	Accept    acceptCommand    `cmd:"" name:"accept-rollback" help:"Go on with what the store shows, after a failover lost commits or a copy was restored."`

@@ -165,8 +165,8 @@ export class Placard {
   }
 
   /** The inbox, newest first. One call reads 20,000 requests at most, so that a page may hold fewer than `limit` while `next` leads on. As CSV (UTF-8, RFC 4180) all of it is written in one answer, and `limit` is not looked at: amounts are decimal numbers in the major unit, and a cell that begins like a formula has an apostrophe before it. */
-  listRequests(params: { status?: string; reference?: string; sale?: string; code?: string; outlet?: string; opened_unpaid?: boolean; exceptions?: boolean; from?: string; to?: string; q?: string; format?: "json" | "csv"; limit?: number; after?: string } = {}): Promise<RequestPage> {
-    return this.call("GET", `/v1/requests`, { status: params.status, reference: params.reference, sale: params.sale, code: params.code, outlet: params.outlet, opened_unpaid: params.opened_unpaid, exceptions: params.exceptions, from: params.from, to: params.to, q: params.q, format: params.format, limit: params.limit, after: params.after }, {}, undefined);
+  listRequests(params: { status?: string; reference?: string; sale?: string; code?: string; outlet?: string; end_reason?: "cancel" | "expiry" | "swap" | "replaced" | "return" | "detach" | "paid_otherwise" | "bank_rejected" | "bank_closed" | "sale_paid"; opened_unpaid?: boolean; exceptions?: boolean; from?: string; to?: string; q?: string; format?: "json" | "csv"; limit?: number; after?: string } = {}): Promise<RequestPage> {
+    return this.call("GET", `/v1/requests`, { status: params.status, reference: params.reference, sale: params.sale, code: params.code, outlet: params.outlet, end_reason: params.end_reason, opened_unpaid: params.opened_unpaid, exceptions: params.exceptions, from: params.from, to: params.to, q: params.q, format: params.format, limit: params.limit, after: params.after }, {}, undefined);
   }
 
   /** Read a request, or wait until it changes. With `wait` and `after_status`, the answer comes once the status is another one, or the time is over. */
@@ -227,6 +227,21 @@ export class Placard {
   /** Keep a held reading out. */
   rejectReading(params: { reading: string; idempotencyKey?: string }): Promise<Reading> {
     return this.call("POST", `/v1/readings/${encodeURIComponent(params.reading)}/reject`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
+  }
+
+  /** Say which codes stand for which accounts. Some rows or ten thousand, as with readings. An account's code stands for its account for ever; of bills, the one that was bound last. Rows that are bound already change nothing. */
+  bindAccounts(body: AccountRow[], params: { dry_run?: boolean; format?: "json" | "ndjson" } = {}): Promise<BoundFates> {
+    return this.call("POST", `/v1/accounts`, { dry_run: params.dry_run, format: params.format }, {}, body);
+  }
+
+  /** The codes of an account. */
+  getAccount(params: { account: string }): Promise<Account> {
+    return this.call("GET", `/v1/accounts/${encodeURIComponent(params.account)}`, {}, {}, undefined);
+  }
+
+  /** Take a billing system's list. Some bills or ten thousand, as with readings; `placard bills import` does it with a map of columns. It is the office's word on what bills ask for. The same row again changes nothing, whenever it comes. On an account's code, a bill that nobody paid becomes a line of the next, unless `arrears` is `included`: never are two of them payable. */
+  importBills(body: NewBill[], params: { dry_run?: boolean; format?: "json" | "ndjson" } = {}): Promise<BillFates> {
+    return this.call("POST", `/v1/bills/import`, { dry_run: params.dry_run, format: params.format }, {}, body);
   }
 
   /** List money outside the rules. */
@@ -1040,6 +1055,83 @@ export interface Reading {
 export interface ReadingPage {
   data: Reading[];
   next: TextOrNull;
+}
+
+export interface AccountRow {
+  /** As the billing system names it. */
+  account: string;
+  /** The printed token. */
+  code: string;
+}
+
+export interface BoundFate {
+  row: number;
+  fate: "bound" | "duplicate" | "refused";
+  why: TextOrNull;
+  detail: TextOrNull;
+  account: TextOrNull;
+  code: TextOrNull;
+}
+
+export interface BoundFates {
+  data: BoundFate[];
+  counts: Counts;
+  dry_run: boolean;
+  complete: boolean;
+  problem: RowsProblem;
+}
+
+export interface Account {
+  account: string;
+  /** That stands for it now. */
+  code: string | null;
+  codes: string[];
+}
+
+export interface NewBill {
+  /** The code that stands for it is meant. Or give the code. */
+  account?: string;
+  /** The printed token. */
+  code?: string;
+  amount: Amount;
+  currency?: Currency;
+  /** Which bill; needed on an account's code. */
+  reference?: string;
+  /** Of two rows about a bill, the later one holds; without it, the time of arrival. */
+  issued_at?: string;
+  expires_at?: string;
+  /** carry: what was not paid before becomes a line. included: it is in the amount. */
+  arrears?: "carry" | "included";
+  /** The debtor, where a due-date charge needs one. */
+  name?: string;
+  tax_id?: string;
+  email?: string;
+  phone?: string;
+  address?: string;
+  note?: string;
+}
+
+export interface BillFate {
+  row: number;
+  fate: "valued" | "duplicate" | "superseded" | "adjustment" | "refused";
+  why: TextOrNull;
+  detail: TextOrNull;
+  account: TextOrNull;
+  code: TextOrNull;
+  reference: TextOrNull;
+  request: TextOrNull;
+  /** What the code asks for by this row, arrears included. */
+  amount: number | null;
+  /** Of an adjustment: the row's amount less what the bill asked for. */
+  difference: number;
+}
+
+export interface BillFates {
+  data: BillFate[];
+  counts: Counts;
+  dry_run: boolean;
+  complete: boolean;
+  problem: RowsProblem;
 }
 
 /** A row of an agent's book. */
