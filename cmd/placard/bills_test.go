@@ -119,7 +119,9 @@ func TestBillsImportCommand(t *testing.T) {
 			return path
 		}
 		remote := []string{"--gateway", office.base, "--api-key", office.key}
-		run := func(args ...string) string { return performs(t, append(append([]string{"bills"}, args...), remote...)...) }
+		run := func(args ...string) string {
+			return performs(t, append(append([]string{"bills"}, args...), remote...)...)
+		}
 		pairs := "account,code\n"
 		for i, code := range codes {
 			pairs += fmt.Sprintf("K-%d,%s\n", i, code)
