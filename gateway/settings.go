@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -117,11 +118,33 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 		d["LateRules"] = []linking.LateRule{linking.LateHold, linking.LateAccept, linking.LateReturn}
 		d["MaySend"] = linking.Roles[1:]
 	case "staff":
-		d["People"], err = a.svc.StaffOf(ctx, who)
+		list, err := a.svc.StaffOf(ctx, who)
+		if err != nil {
+			return err
+		}
+		if id, ok := linking.ParseStaffID(c.Query("person")); ok { // one alone, to be changed
+			i := slices.IndexFunc(list, func(p *linking.Staff) bool { return p.ID == id })
+			if i < 0 {
+				return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "There is no such person."}
+			}
+			d["Person"] = list[i]
+			return nil
+		}
+		d["People"] = part(c, d, list, func(p *linking.Staff) string { return string(p.ID) })
 	case "devices":
-		d["Devices"], err = a.svc.Devices(ctx, who)
+		list, err := a.svc.Devices(ctx, who)
+		if err != nil {
+			return err
+		}
+		d["Devices"] = part(c, d, list, func(v *linking.Device) string { return string(v.ID) })
 	case "keys":
-		d["Keys"], err = a.svc.LiveKeys(ctx, who)
+		list, err := a.svc.LiveKeys(ctx, who)
+		if err != nil {
+			return err
+		}
+		d["Keys"] = part(c, d, list, func(k *linking.APIKey) string { return string(k.ID) })
+	case "outlets":
+		d["Places"] = part(c, d, outlets, func(o *linking.Outlet) string { return string(o.ID) })
 	case "banks":
 		var banks []bankRow
 		for _, rail := range slices.Sorted(maps.Keys(m.Rails)) {
@@ -133,7 +156,9 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 			for _, b := range row.Breakers {
 				since := ""
 				if b.Since != nil {
-					since = *b.Since
+					if at, err := time.Parse(time.RFC3339, *b.Since); err == nil {
+						since = deskMoment(at, d)
+					}
 				}
 				row.Rows = append(row.Rows, breakerRow{l.sayIf("class_"+b.Class, b.Class), l.sayIf("breaker_"+b.State, b.State), since})
 			}
@@ -155,7 +180,21 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 		}
 		d["Webhooks"] = rows
 	}
-	return err
+	return nil
+}
+
+// shownAtOnce is how much of a list one page has, so that it stays small.
+const shownAtOnce = 40
+
+// part is the part of a list, in the order of its ids, that the address asks for.
+func part[T any](c *fiber.Ctx, d map[string]any, list []T, id func(T) string) []T {
+	after := c.Query("after")
+	list = slices.DeleteFunc(list, func(v T) bool { return id(v) <= after })
+	if len(list) > shownAtOnce {
+		d["More"] = id(list[shownAtOnce-1])
+		list = list[:shownAtOnce]
+	}
+	return list
 }
 
 // changeSettings does what a form of the settings says, and shows the part anew. What

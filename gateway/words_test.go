@@ -272,7 +272,7 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 		"merchant": desk("merchant", "M", merchantView{Name: "⟦x⟧", HasLogo: true, Currency: "⟦x⟧"}, "LinesShown", []linking.LinesShown{"after_payment", "after_word", "always"}, "LateRules", []linking.LateRule{"hold", "accept", "return"}, "MaySend", linking.Roles),
 		"staff":    desk("staff", "Me", invited, "People", []*linking.Staff{person, invited}),
 		"devices":  desk("devices", "Devices", []*linking.Device{device, {Name: "⟦x⟧"}}),
-		"outlets":  desk("outlets"),
+		"outlets":  desk("outlets", "Places", []*linking.Outlet{{ID: "x", Name: "⟦x⟧"}}, "More", "x"),
 		"keys":     desk("keys", "Keys", []*linking.APIKey{{ID: "⟦x⟧", Label: "⟦x⟧", Role: linking.Agent, Outlet: "x", Codes: make([]linking.Token, 2)}}),
 		"banks": desk("banks", "Owns", true, "Tried", "⟦x⟧", "Steps", []linking.ProbeStep{{Step: "⟦x⟧", OK: true}, {Step: "⟦x⟧", Detail: "⟦x⟧"}},
 			"Banks", []bankRow{{connectionView{Rail: "⟦x⟧", Default: true, Settings: map[string]string{"⟦x⟧": "⟦x⟧"}, Secrets: []string{"⟦x⟧"}}, []breakerRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}}}),
@@ -288,11 +288,12 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 		}
 	}
 	for name, data := range map[string]any{
-		"login.html":   desk("login", "Role", linking.Role(""), "Device", device, "Cashiers", []*linking.Staff{person}, "Next", "x"),
-		"join.html":    desk("join", "Person", person, "Sells", true, "Secret", "x"),
-		"pair.html":    desk("pair", "Device", device, "Secret", "x"),
-		"account.html": desk("account", "Me", person, "Sells", true, "Pages", []workplace{{"/x", "⟦x⟧"}}),
-		"problem.html": map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
+		"settings.html": desk("staff", "Person", person),
+		"login.html":    desk("login", "Role", linking.Role(""), "Device", device, "Cashiers", []*linking.Staff{person}, "Next", "x"),
+		"join.html":     desk("join", "Person", person, "Sells", true, "Secret", "x"),
+		"pair.html":     desk("pair", "Device", device, "Secret", "x"),
+		"account.html":  desk("account", "Me", person, "Sells", true, "Pages", []workplace{{"/x", "⟦x⟧"}}),
+		"problem.html":  map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
 		"till.html": map[string]any{"Lang": inBrackets(a.tillWords)[0], "Offers": inBrackets(a.tillWords), "Words": "", "Code": "x",
 			"Steps": []tillStep{{"shown", "⟦x⟧"}}, "Keys": []string{"1"}},
 		"print.html": map[string]any{"Lang": inBrackets(a.printWords)[0], "Offers": inBrackets(a.printWords), "Words": "", "Languages": []string{"⟦x⟧"}, "Levels": []string{"⟦x⟧"},

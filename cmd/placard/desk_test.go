@@ -112,7 +112,7 @@ func TestPeopleAtTheirPages(t *testing.T) {
 
 			// She is shut out.
 			owner.goTo(h.addresses[0] + "/settings/staff")
-			owner.click("Change Carla <script>window.pwned=1</script>")
+			owner.click("Change: Carla <script>window.pwned=1</script>")
 			owner.click("Shut out")
 			owner.shows("Saved.")
 			if got := owner.text("main"); strings.Contains(got, "Carla") {
@@ -217,14 +217,21 @@ func TestDeskPagesAreSmall(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, houseOptions{bare: true, serve: proxied})
 	v, _ := h.hire(t, linking.Owner, "olga", "2580")
-	for i := range 9 {
-		h.hire(t, linking.Cashier, fmt.Sprint("cashier-", i), "2580")
+	for i := range 60 { // more than one page has
+		name := fmt.Sprint("Somebody with a name that is not short ", i)
+		v.change("POST", "/v1/staff", m{"name": name, "role": "cashier"}).is(201)
+		v.change("POST", "/v1/devices", m{"name": name}).is(201)
+		v.change("POST", "/v1/keys", m{"role": "cashier", "label": name}).is(201)
+		v.change("POST", "/v1/outlets", m{"name": "The place of " + name[:20]}).is(201)
 	}
 	assets := 0
 	for _, name := range []string{"style.css", "desk.css", "desk.js"} {
 		page := string(v.page("/login").Body)
 		at := strings.Index(page, "/assets/"+strings.TrimSuffix(strings.TrimSuffix(name, ".css"), ".js")+".")
 		assets += len(v.get(page[at : at+strings.IndexByte(page[at:], '"')]).is(200).Body)
+	}
+	if page := string(v.page("/settings/staff").is(200).Body); strings.Count(page, `<h3 `) > 40 || !strings.Contains(page, "?after=") {
+		t.Error("one page has everybody")
 	}
 	for _, path := range []string{"/login", "/account", "/settings/merchant", "/settings/staff", "/settings/devices", "/settings/outlets", "/settings/keys", "/settings/banks", "/settings/webhooks"} {
 		r := v.page(path).is(200)
@@ -273,6 +280,9 @@ func theDesk(h *house, o tabOptions, look func(name string, b *tab)) {
 		eval[bool](b, `(() => { for (const d of document.querySelectorAll("details")) d.open = true; return true; })()`)
 		look("settings: "+section, b)
 	}
+	b.goTo(h.addresses[0] + "/settings/staff?person=" + invited.str("id"))
+	b.shows("Shut out")
+	look("settings: a person", b)
 	b.goTo(h.addresses[0] + "/settings/devices")
 	b.typeInto("What it is called", "x")
 	b.click("Make the link")
