@@ -87,13 +87,8 @@ type bankRow struct {
 	Rows []breakerRow
 }
 
-type webhookRow struct {
-	*linking.WebhookView
-	Attempts []linking.Attempt
-}
-
-// attemptsShown of each webhook are on the page; the API has the rest.
-const attemptsShown = 10
+// attemptsShown of a webhook are on its page; the API has the rest.
+const attemptsShown = 50
 
 func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d map[string]any) (err error) {
 	ctx, l, m := c.UserContext(), d["Lang"].(*language), d["Merchant"].(*linking.Merchant)
@@ -170,15 +165,18 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 		if err != nil {
 			return err
 		}
-		var rows []webhookRow
-		for _, w := range list {
-			attempts, err := a.svc.WebhookAttempts(ctx, who, w.ID)
+		d["Webhooks"] = list
+		if id, ok := linking.ParseWebhookID(c.Query("webhook")); ok { // one alone, with its attempts
+			i := slices.IndexFunc(list, func(w *linking.WebhookView) bool { return w.ID == id })
+			if i < 0 {
+				return &linking.Error{Kind: linking.NotFound, Code: "not_found", Detail: "There is no such webhook."}
+			}
+			attempts, err := a.svc.WebhookAttempts(ctx, who, id)
 			if err != nil {
 				return err
 			}
-			rows = append(rows, webhookRow{w, attempts[:min(len(attempts), attemptsShown)]})
+			d["Webhook"], d["Attempts"] = list[i], attempts[:min(len(attempts), attemptsShown)]
 		}
-		d["Webhooks"] = rows
 	}
 	return nil
 }

@@ -268,6 +268,8 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 	person := &linking.Staff{ID: "00000000000000", Name: "⟦x⟧", Role: linking.Cashier, User: "⟦x⟧", PIN: []byte{1}}
 	invited := &linking.Staff{ID: "00000000000001", Name: "⟦x⟧", Role: linking.Owner, Outlet: "x"}
 	device := &linking.Device{Name: "⟦x⟧", PairedAt: time.Unix(1, 0), Outlet: "x"}
+	hook := linking.Webhook{URL: "⟦x⟧", Label: "⟦x⟧"}
+	hooks := []*linking.WebhookView{{Webhook: &hook, Held: 2, LastOK: time.Unix(1, 0)}, {Webhook: &hook, Down: true}, {Webhook: &hook, Gone: true}, {Webhook: &hook}}
 	settings := map[string]map[string]any{
 		"merchant": desk("merchant", "M", merchantView{Name: "⟦x⟧", HasLogo: true, Currency: "⟦x⟧"}, "LinesShown", []linking.LinesShown{"after_payment", "after_word", "always"}, "LateRules", []linking.LateRule{"hold", "accept", "return"}, "MaySend", linking.Roles),
 		"staff":    desk("staff", "Me", invited, "People", []*linking.Staff{person, invited}),
@@ -276,24 +278,28 @@ func TestNoTextOutsideTheCatalogues(t *testing.T) {
 		"keys":     desk("keys", "Keys", []*linking.APIKey{{ID: "⟦x⟧", Label: "⟦x⟧", Role: linking.Agent, Outlet: "x", Codes: make([]linking.Token, 2)}}),
 		"banks": desk("banks", "Owns", true, "Tried", "⟦x⟧", "Steps", []linking.ProbeStep{{Step: "⟦x⟧", OK: true}, {Step: "⟦x⟧", Detail: "⟦x⟧"}},
 			"Banks", []bankRow{{connectionView{Rail: "⟦x⟧", Default: true, Settings: map[string]string{"⟦x⟧": "⟦x⟧"}, Secrets: []string{"⟦x⟧"}}, []breakerRow{{"⟦x⟧", "⟦x⟧", "⟦x⟧"}}}}),
-		"webhooks": desk("webhooks", "Webhooks", []webhookRow{{&linking.WebhookView{Webhook: &linking.Webhook{URL: "⟦x⟧", Label: "⟦x⟧"}, Held: 2, LastOK: time.Unix(1, 0)}, []linking.Attempt{{Type: "⟦x⟧"}, {Type: "⟦x⟧", Fault: "⟦x⟧"}}}}),
+		"webhooks": desk("webhooks", "Webhooks", hooks),
 	}
-	for _, s := range settingsSections {
+	settings["a person"] = desk("staff", "Person", person)
+	settings["a webhook"] = desk("webhooks", "Webhook", hooks[0], "Attempts", []linking.Attempt{{Type: "⟦x⟧"}, {Type: "⟦x⟧", Fault: "⟦x⟧", Status: 500}})
+	for name, data := range settings {
 		var page strings.Builder
-		if err := a.pages.ExecuteTemplate(&page, "settings.html", settings[s.name]); err != nil {
+		if err := a.pages.ExecuteTemplate(&page, "settings.html", data); err != nil {
 			t.Fatal(err)
 		}
 		for _, text := range unworded(t, sameEverywhere.ReplaceAllString(page.String(), "")) {
-			t.Errorf("the settings of %s say %q in every language", s.name, text)
+			t.Errorf("the settings of %s say %q in every language", name, text)
 		}
 	}
+	if len(settings) != len(settingsSections)+2 {
+		t.Error("not every part of the settings was looked at")
+	}
 	for name, data := range map[string]any{
-		"settings.html": desk("staff", "Person", person),
-		"login.html":    desk("login", "Role", linking.Role(""), "Device", device, "Cashiers", []*linking.Staff{person}, "Next", "x"),
-		"join.html":     desk("join", "Person", person, "Sells", true, "Secret", "x"),
-		"pair.html":     desk("pair", "Device", device, "Secret", "x"),
-		"account.html":  desk("account", "Me", person, "Sells", true, "Pages", []workplace{{"/x", "⟦x⟧"}}),
-		"problem.html":  map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
+		"login.html":   desk("login", "Role", linking.Role(""), "Device", device, "Cashiers", []*linking.Staff{person}, "Next", "x"),
+		"join.html":    desk("join", "Person", person, "Sells", true, "Secret", "x"),
+		"pair.html":    desk("pair", "Device", device, "Secret", "x"),
+		"account.html": desk("account", "Me", person, "Sells", true, "Pages", []workplace{{"/x", "⟦x⟧"}}),
+		"problem.html": map[string]any{"Lang": pseudo[0], "Heading": "⟦x⟧", "Text": []string{"⟦x⟧"}, "Contact": "⟦x⟧", "Code": "⟦x⟧", "RequestID": "⟦x⟧", "Refresh": true},
 		"till.html": map[string]any{"Lang": inBrackets(a.tillWords)[0], "Offers": inBrackets(a.tillWords), "Words": "", "Code": "x",
 			"Steps": []tillStep{{"shown", "⟦x⟧"}}, "Keys": []string{"1"}},
 		"print.html": map[string]any{"Lang": inBrackets(a.printWords)[0], "Offers": inBrackets(a.printWords), "Words": "", "Languages": []string{"⟦x⟧"}, "Levels": []string{"⟦x⟧"},
