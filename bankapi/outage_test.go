@@ -39,7 +39,9 @@ type street struct {
 	whenOpen int // calls of a class whose breaker was open, and that were no probe
 	probes   int
 	calls    map[string]int
-	blind    int // times that a bank was asked to make what it had
+	blind    int             // times that a bank was asked to make what it had
+	last     string          // of those
+	follows  map[string]bool // requests whose end was refused: the same call asks why
 }
 
 // carrier brings the bank's callbacks to the gateway's core.
@@ -50,7 +52,7 @@ func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) { return c(r
 // newStreet opens a street; end closes it. It is called inside a bubble.
 func newStreet(t *testing.T, can linking.Abilities) (s *street, end func()) {
 	t.Helper()
-	s = &street{t: t, calls: map[string]int{}}
+	s = &street{t: t, calls: map[string]int{}, follows: map[string]bool{}}
 	dir, err := os.MkdirTemp("/dev/shm", "placard-outage-") // fsync costs nothing there
 	if err != nil {
 		dir = t.TempDir()
@@ -139,6 +141,12 @@ func (s *street) witness(w http.ResponseWriter, r *http.Request) {
 		class = bankapi.ClassCreate
 	}
 	_, unknown := s.sim.Request(id)
+	s.mu.Lock()
+	if r.Method == http.MethodGet && s.follows[id] { // a part of ending it
+		class = bankapi.ClassMutate
+	}
+	delete(s.follows, id)
+	s.mu.Unlock()
 	now, open, trying := time.Now(), false, false
 	for _, b := range s.banks.States() {
 		open = open || b.Class == class && b.State == "open" && b.Since.Before(now)
@@ -151,13 +159,29 @@ func (s *street) witness(w http.ResponseWriter, r *http.Request) {
 		s.probes++
 	case open:
 		s.whenOpen++
+		s.last = fmt.Sprintf("%s %s at %v", r.Method, r.URL.Path, now)
 	}
 	if class == bankapi.ClassCreate && unknown == nil {
 		s.blind++
 	}
 	s.mu.Unlock()
-	s.sim.ServeHTTP(w, r)
+	seen := &status{ResponseWriter: w}
+	s.sim.ServeHTTP(seen, r)
+	if r.Method == http.MethodDelete && seen.code == http.StatusConflict {
+		s.mu.Lock()
+		s.follows[id] = true
+		s.mu.Unlock()
+	}
 }
+
+// status remembers how a call was answered.
+type status struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *status) WriteHeader(code int)        { w.code = code; w.ResponseWriter.WriteHeader(code) }
+func (w *status) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // tally is what the tills and payers of a street saw.
 type tally struct {
@@ -380,7 +404,7 @@ func TestOutage(t *testing.T) {
 		case y.wrongShown > 0 || y.wrongTender > 0:
 			t.Error(y.problem)
 		case doubles > 0, stuck > 0, s.whenOpen > 0:
-			t.Error("see the numbers above")
+			t.Errorf("see the numbers above; last when open: %s", s.last)
 		case drained < 0 || drained > 3*time.Minute:
 			t.Errorf("what waited for the bank was settled %v after it came back", drained)
 		case y.slowest > 10*time.Second:
