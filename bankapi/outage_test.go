@@ -191,7 +191,6 @@ type tally struct {
 	slowest                        time.Duration // answer to a till
 	requests                       []linking.RequestID
 	sale                           map[linking.RequestID]linking.SaleID
-	falselyPaid, problems          int
 	problem                        string
 }
 

@@ -160,7 +160,9 @@ func TestABankWithAnotherCertificate(t *testing.T) {
 	shown.Store(&bank)
 	b := newBetween(t, h.bank.base)
 	secure := httptest.NewUnstartedServer(b.server.Config.Handler)
-	secure.TLS = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Load(), nil }}
+	secure.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		return &tls.Config{Certificates: []tls.Certificate{*shown.Load()}}, nil
+	}}
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
