@@ -420,6 +420,19 @@ func TestWhatACashierDoes(t *testing.T) {
 	b.shows("Other money may be taken now.")
 	h.phone().scan(code, "").is(200).says("resolution", "waiting")
 	b.click("Next sale")
+	// A link that was sent is shown on the code too, and sent again from here.
+	if eval[bool](b, `!document.getElementById("sms").hidden`) {
+		t.Error("a sale that has no link can be sent")
+	}
+	sent := till.call("POST", "/v1/requests", m{"amount": 1400, "customer": m{"phone": "+351910000000"}}).is(201)
+	till.call("PUT", "/v1/codes/"+code+"/link", m{"request_id": sent.str("id")}).is(200)
+	b.shows("€14.00")
+	b.shows("Send the link by e-mail")
+	if href := eval[string](b, `document.getElementById("sms").href`); href != sent.str("share.sms") || !strings.HasPrefix(href, "sms:+351910000000?body=14.00%20EUR") {
+		t.Errorf("it is sent to %q", href)
+	}
+	b.click("Cancel")
+	b.click("Next sale")
 	// Items, with what they come to.
 	b.click("Items")
 	b.click("Add an item")

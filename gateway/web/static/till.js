@@ -298,6 +298,12 @@
     for (const li of $("steps").children) li.classList.toggle("yes", !!seen[li.dataset.step]);
     $("cancel").hidden = $("otherwise").hidden = ending;
     $("replace").hidden = ending || r.status === "processing";
+    // A sale that has a link of its own is sent, and sent again, by the device's own programs.
+    const send = !ending && r.status !== "processing" && r.share;
+    for (const [id, by] of [["sms", "sms"], ["mail", "mailto"]]) {
+      $(id).hidden = !send;
+      if (send) $(id).href = r.share[by];
+    }
     tick();
   }
 
