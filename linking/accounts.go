@@ -408,11 +408,14 @@ func (t *tx) importBill(c Caller, row BillRow, f *BillFate) error {
 	if err := t.inUse(code); err != nil {
 		return err
 	}
-	// Rows that say when they were issued are told apart by what they say; others by
-	// when they came.
+	// Of two rows about a bill that were issued at the same time, what they say decides,
+	// and not which came first; rows that do not say when go by when they came.
+	said := row
+	said.Account, said.Code = "", ""
+	tie := said.sum("")
 	rd := &Reading{
 		Merchant: c.Merchant, Code: token, Amount: row.Amount, Currency: row.Currency, Account: code.Metadata["account"], Reference: row.Reference,
-		RecordedAt: row.IssuedAt.UTC().Truncate(time.Second), Sequence: binary.BigEndian.Uint64(sum[16:]) >> 1, Office: true, By: c.By,
+		RecordedAt: row.IssuedAt.UTC().Truncate(time.Second), Sequence: binary.BigEndian.Uint64(tie[:]) >> 1, Office: true, By: c.By,
 	}
 	if now := t.now.Truncate(time.Second); row.IssuedAt.IsZero() || row.IssuedAt.After(t.now) {
 		rd.RecordedAt, rd.Sequence = now, uint64(t.now.UnixNano())
