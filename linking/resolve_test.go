@@ -81,7 +81,7 @@ func TestCodesOutOfUse(t *testing.T) {
 	}
 }
 
-func TestD03PayableIsWhatTheFaceHolds(t *testing.T) {
+func TestD3PayableIsWhatTheFaceHolds(t *testing.T) {
 	code := showing(Counter, Active)
 	seen := Resolve(code, CodeActive, nil, [2]*Link{}, noon)
 	r := seen.Request
