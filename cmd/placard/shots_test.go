@@ -9,8 +9,8 @@ import (
 )
 
 // TestShots takes pictures of every page, as phone and desktop, light and dark:
-// PLACARD_SHOTS names the folder (make shots). docs/img holds the three that the
-// README shows.
+// PLACARD_SHOTS names the folder (make shots). docs/img holds those that the README
+// and docs/ show.
 func TestShots(t *testing.T) {
 	dir := os.Getenv("PLACARD_SHOTS")
 	if dir == "" {
@@ -108,6 +108,20 @@ func TestShots(t *testing.T) {
 		other.shows("not ours")
 		shot(other, look.name+"-problem")
 
+		person := openTab(t, look.tabOptions)
+		person.goTo(f.URL + "/login")
+		shot(person, look.name+"-login")
+		person.typeInto("Login name", f.Staff[0].User)
+		person.typeInto("Password", f.Staff[0].Password)
+		person.click("Log in")
+		person.lands(f.URL + "/account")
+		shot(person, look.name+"-account")
+		for _, section := range []string{"merchant", "staff", "keys", "banks"} {
+			person.goTo(f.URL + "/settings/" + section)
+			shot(person, look.name+"-settings-"+section)
+		}
+		person.goTo(f.URL + "/print")
+		shot(person, look.name+"-print")
 		sent := till.call("POST", "/v1/requests", m{"amount": 4900, "reference": "Deposit, table for six", "customer": m{"name": "Ana Lima", "email": "ana@example.com", "phone": "+351910000000"}}).is(201).str("id")
 		odd := till.call("POST", "/v1/requests", m{"amount": 900, "reference": "Cake"}).is(201).str("id")
 		bank.call("POST", "/sim/pay", m{"request_id": odd, "amount": 901, "force": true}).is(200)
