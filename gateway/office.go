@@ -177,6 +177,10 @@ type merchantPatch struct {
 	RefundCap *linking.Amount `json:"cashier_refund_limit" validate:"omitempty,min=0"`
 	Phone     *bool           `json:"promise_by_phone"`
 	Senders   []string        `json:"send_links" validate:"omitempty,max=5,dive,oneof=owner manager cashier agent viewer"`
+
+	Accounts      *[]string       `json:"settlement_accounts" validate:"omitempty,max=20,dive,printable,max=60"`
+	ReadingLimit  *linking.Amount `json:"reading_limit" validate:"omitempty,min=0"`
+	ReadingFactor *int            `json:"reading_factor" validate:"omitempty,min=0,max=1000"`
 }
 
 // patchMerchant changes the merchant: what payers see of it, its day, and its rules.
@@ -188,6 +192,7 @@ func (a *api) patchMerchant(c *fiber.Ctx, who linking.Caller) (any, error) {
 	p := linking.MerchantPatch{
 		Name: in.Name, Contact: in.Contact, TimeZone: in.TimeZone, DayEndsAt: in.DayEndsAt, VATRate: in.VATRate,
 		Lines: (*linking.LinesShown)(in.Lines), Late: (*linking.LateRule)(in.Late), Takeover: in.Takeover, RefundCap: in.RefundCap, Phone: in.Phone,
+		Accounts: in.Accounts, ReadingLimit: in.ReadingLimit, ReadingFactor: in.ReadingFactor,
 	}
 	if in.Senders != nil {
 		p.Senders = []linking.Role{}

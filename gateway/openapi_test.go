@@ -152,7 +152,7 @@ var (
 		"NewCode": newCode{}, "CodePatch": codePatch{}, "Attach": attachBody{}, "NewRequest": newRequest{}, "NewLine": newLine{},
 		"NewCustomer": customerBody{}, "RequestPatch": requestPatch{}, "Cancel": cancelBody{}, "Acceptance": acceptBody{}, "NewRefund": refundBody{},
 		"ConnectionSettings": connectionBody{}, "Pay": payBody{}, "NewWebhook": newWebhook{}, "Replay": replayBody{},
-		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "NewReading": readingRow{}, "AccountRow": accountRow{}, "NewBill": billRow{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
+		"NewBatch": newBatch{}, "BatchRow": batchRow{}, "BatchMark": batchMark{}, "NewReading": readingRow{}, "NewReconciliation": reconciliationBody{}, "AccountRow": accountRow{}, "NewBill": billRow{}, "PrintJob": printJob{}, "Word": wordBody{}, "PayerPromise": promiseBody{},
 		"NewFees": feesBody{}, "NewFee": feeBody{},
 		"MerchantPatch": merchantPatch{}, "NewKey": newKey{}, "OutletName": outletBody{}, "NewStaff": newStaff{}, "StaffPatch": staffPatch{}, "NewDevice": newDevice{},
 	}
@@ -163,7 +163,8 @@ var (
 		"Customer": customerView{}, "Share": shareView{}, "Sale": saleView{}, "Event": eventView{}, "EventRequest": eventRequestView{},
 		"Merchant": merchantView{}, "Connection": connectionView{}, "Breaker": BreakerView{}, "Abilities": abilitiesView{}, "CheckStep": probeStepView{},
 		"EventReading": eventReadingView{}, "EventBank": eventBankView{}, "EventBatch": eventBatchView{},
-		"Reading": readingView{}, "Gap": gapView{}, "Account": accountView{},
+		"Reading": readingView{}, "Gap": gapView{}, "Settlement": settlementView{}, "SettlementDay": settlementDay{}, "SettlementReport": settlementReport{},
+		"Reconciliation": reconciliationView{}, "Leftover": leftoverView{}, "Account": accountView{},
 		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
 		"Key": keyView{}, "Outlet": outletView{}, "Staff": staffView{}, "Device": deviceView{},
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -447,10 +448,14 @@ type merchantView struct {
 	Senders   []linking.Role     `json:"send_links"`
 	HasLogo   bool               `json:"has_logo"`
 	CreatedAt *string            `json:"created_at"`
+
+	Accounts      []string       `json:"settlement_accounts"`
+	ReadingLimit  linking.Amount `json:"reading_limit"`
+	ReadingFactor int            `json:"reading_factor"`
 }
 
 func viewMerchant(m *linking.Merchant) merchantView {
-	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, m.PromisePhone, m.MaySend(), m.HasLogo, stamp(m.CreatedAt)}
+	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, m.PromisePhone, m.MaySend(), m.HasLogo, stamp(m.CreatedAt), listOf(m.Accounts), m.ReadingLimit, cmp.Or(m.ReadingFactor, 5)}
 	if v.DayEndsAt == "" {
 		v.DayEndsAt = "00:00"
 	}

@@ -16,6 +16,7 @@ var (
 	tills    = []linking.Role{linking.Owner, linking.Manager, linking.Cashier}
 	managers = []linking.Role{linking.Owner, linking.Manager}
 	route    = []linking.Role{linking.Owner, linking.Manager, linking.Agent}
+	auditors = []linking.Role{linking.Owner, linking.Manager, linking.Viewer}
 	owners   = []linking.Role{linking.Owner}
 )
 
@@ -77,6 +78,9 @@ func (a *api) routes() []apiRoute {
 		do("POST", "/v1/readings/:reading/approve", managers, a.approveReading),
 		do("POST", "/v1/readings/:reading/reject", managers, a.rejectReading),
 
+		get("/v1/reports/settlement", auditors, a.settlement),
+		{method: fiber.MethodPost, path: "/v1/reports/reconciliation", roles: auditors, reads: a.reconcile},
+
 		get("/v1/exceptions", readers, a.listExceptions),
 		do("POST", "/v1/exceptions/:exception/accept", managers, a.acceptException),
 		do("POST", "/v1/exceptions/:exception/return", managers, a.returnException),
@@ -135,6 +139,8 @@ func (s *Server) mount(a *api) {
 	s.longAnswer("/v1/codes/batches/", rowsTime)
 	s.largeBody("POST", "/v1/readings", manyRows, rowsRead)
 	s.longAnswer("/v1/readings", rowsTime)
+	s.largeBody("POST", "/v1/reports/reconciliation", statementBody, rowsRead)
+	s.longAnswer("/v1/reports/", rowsTime)
 	s.largeBody("POST", "/v1/accounts", manyRows, rowsRead)
 	s.longAnswer("/v1/accounts", rowsTime)
 	s.largeBody("POST", "/v1/bills/import", manyRows, rowsRead)

@@ -58,6 +58,9 @@ type Merchant struct {
 	// meter's usual value or less than that part of it, waits for a second person.
 	ReadingLimit  Amount `cbor:"60,keyasint,omitempty"`
 	ReadingFactor int    `cbor:"61,keyasint,omitempty"`
+	// Accounts are where its money arrives, as NormalAccount has them: statements of
+	// others are refused.
+	Accounts []string `cbor:"62,keyasint,omitempty"`
 	// PromisePhone lets payers of an unvalued bill leave a phone number to be told by;
 	// an e-mail address they may leave always.
 	PromisePhone bool `cbor:"40,keyasint,omitempty"`

@@ -2,6 +2,7 @@ package linking
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -171,6 +172,10 @@ type MerchantPatch struct {
 	RefundCap *Amount
 	Phone     *bool  // payers may leave a phone number to be told by
 	Senders   []Role // beside the owner; nil: not changed
+
+	Accounts      *[]string // where its money arrives; see Merchant.Accounts
+	ReadingLimit  *Amount   // see Merchant.ReadingLimit
+	ReadingFactor *int
 }
 
 // PatchMerchant changes the caller's merchant. Other gateways go by the new rules
@@ -213,6 +218,21 @@ func (s *Service) PatchMerchant(ctx context.Context, c Caller, p MerchantPatch) 
 			m.Senders = senders
 		}
 		take(&m.PromisePhone, p.Phone)
+		if p.ReadingLimit != nil && *p.ReadingLimit < 0 || p.ReadingFactor != nil && (*p.ReadingFactor < 0 || *p.ReadingFactor > 1000) {
+			return invalid("reading_limit", "too_small", "A reading's limit is 0 (none) or more, its factor 0 (the usual 5) to 1000.")
+		}
+		if p.Accounts != nil {
+			var accounts []string
+			for i, a := range *p.Accounts {
+				if a = NormalAccount(a); !printable(a, 4, 40) || len(accounts) == 20 {
+					return invalid(fmt.Sprintf("settlement_accounts[%d]", i), "range", "An account is named by 4 to 40 printable characters; there are at most 20.")
+				}
+				accounts = append(accounts, a)
+			}
+			m.Accounts = accounts
+		}
+		take(&m.ReadingLimit, p.ReadingLimit)
+		take(&m.ReadingFactor, p.ReadingFactor)
 		m.Name, m.Contact, m.TimeZone, m.DayEndsAt, m.VATRate = n.Name, n.Contact, n.TimeZone, n.DayEndsAt, n.VATRate
 		take(&m.Lines, p.Lines)
 		take(&m.Late, p.Late)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -545,6 +546,13 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 	till.get("/v1/accounts/4711").is(200)
 	each("importBills", "POST", fixed("/v1/bills/import"))
 	till.call("POST", "/v1/bills/import?dry_run=true&format=ndjson", "account,amount,reference\n4711,4400,2026-03\n", "Content-Type", "text/csv").is(200)
+	today := time.Now().UTC().Format(time.DateOnly)
+	till.get("/v1/reports/settlement?day="+today).is(200).says("days.0.day", today)
+	till.get("/v1/reports/settlement?format=csv&from=" + today).is(200)
+	till.get("/v1/reports/settlement").refused(422, "invalid_request", "day one_of")
+	each("reconcile", "POST", fixed("/v1/reports/reconciliation?day="+today))
+	till.call("POST", "/v1/reports/reconciliation?day="+today, m{"statement": "<x/>"}).refused(422, "invalid_request", "statement malformed")
+	till.call("POST", "/v1/reports/reconciliation?account=A-1&day="+today, "date,amount\n"+today+",1.00\n", "Content-Type", "text/csv").refused(422, "invalid_request", "account required")
 	taken := "/v1/readings/" + till.get("/v1/readings").str("data.0.id")
 	till.call("POST", taken+"/approve", nil).refused(409, "not_allowed_in_status")
 	till.call("POST", taken+"/reject", nil).refused(409, "not_allowed_in_status")

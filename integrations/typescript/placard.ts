@@ -244,6 +244,16 @@ export class Placard {
     return this.call("POST", `/v1/bills/import`, { dry_run: params.dry_run, format: params.format }, {}, body);
   }
 
+  /** What was settled, by business day. In the merchant's time zone, and by the time at which its day ends. A line for each payment, refund, bill paid another way, and money outside the rules; days and their sums beside them in JSON. */
+  settlement(params: { day?: string; from?: string; to?: string; format?: "json" | "csv" } = {}): Promise<SettlementReport> {
+    return this.call("GET", `/v1/reports/settlement`, { day: params.day, from: params.from, to: params.to, format: params.format }, {}, undefined);
+  }
+
+  /** Hold a bank's statement, and the till's list, against what was paid. The body is the statement: camt.053.001.02 or .08, or CSV with columns such as date, amount, reference and text. Or a JSON document with the statement, the till's or the billing system's own list, or both. Each leftover has one cause and one action. A statement of an account that is none of the merchant's `settlement_accounts` is refused. */
+  reconcile(body: NewReconciliation, params: { day?: string; from?: string; to?: string; account?: string; decimal?: "comma" | "point"; format?: "json" | "csv" } = {}): Promise<Reconciliation> {
+    return this.call("POST", `/v1/reports/reconciliation`, { day: params.day, from: params.from, to: params.to, account: params.account, decimal: params.decimal, format: params.format }, {}, body);
+  }
+
   /** List money outside the rules. */
   listExceptions(params: { open?: boolean; limit?: number; after?: string } = {}): Promise<ExceptionPage> {
     return this.call("GET", `/v1/exceptions`, { open: params.open, limit: params.limit, after: params.after }, {}, undefined);
@@ -1134,6 +1144,96 @@ export interface BillFates {
   problem: RowsProblem;
 }
 
+export interface SettlementReport {
+  time_zone: string;
+  currency: Currency;
+  days: SettlementDay[];
+  data: Settlement[];
+}
+
+export interface SettlementDay {
+  day: string;
+  from: Time;
+  to: Time;
+  payments: number;
+  payment_sum: number;
+  refunds: number;
+  refund_sum: number;
+  /** Cash, card, at the office: not the bank's. */
+  paid_otherwise: number;
+  paid_otherwise_sum: number;
+  /** Money outside the rules that waits for a decision. */
+  exceptions: number;
+  exception_sum: number;
+}
+
+export interface Settlement {
+  day: string;
+  kind: "payment" | "exception" | "refund" | "paid_otherwise";
+  /** In the merchant's time zone. */
+  at: string;
+  request_id: string;
+  client_id: TextOrNull;
+  sale: TextOrNull;
+  reference: string;
+  code: TextOrNull;
+  outlet: TextOrNull;
+  payment_id: TextOrNull;
+  way: TextOrNull;
+  exception: "late" | "duplicate" | "wrong_amount" | "after_cancel" | "unknown" | null;
+  /** Of a refund, what went back. */
+  amount: number;
+  currency: Currency;
+}
+
+export interface NewReconciliation {
+  /** camt.053 or CSV, as it came. */
+  statement?: string;
+  /** CSV: ref (the request's id or client_id, the sale, or the reference), amount in minor units, and payment_id where it is known. */
+  till?: string;
+}
+
+export interface Reconciliation {
+  days: string[];
+  currency: Currency;
+  /** The statement's; null: there was none. */
+  account: string | null;
+  /** Payments of these days. */
+  paid: number;
+  paid_sum: number;
+  /** Of the statement. */
+  entries: number;
+  credits: number;
+  debits: number;
+  till_rows: number;
+  /** Payments that all lists agree on. */
+  matched: number;
+  matched_sum: number;
+  /** How many leftovers have which cause. */
+  counts: Record<string, number>;
+  leftovers: Leftover[];
+}
+
+export interface Leftover {
+  /** fee: the bank kept a part, or charged for its service. not_arrived: paid by the bank's word, and not on its statement. unknown: on the statement, and of nothing that was asked for. */
+  cause: "late" | "duplicate" | "wrong_amount" | "after_cancel" | "fee" | "not_arrived" | "not_in_till" | "only_in_till" | "unknown";
+  /** The one thing to do. accept_or_return, return: decide the exception. await_statement: the next one has it, or the bank is to be asked. */
+  action: "accept_or_return" | "return" | "book_fee" | "await_statement" | "book_in_till" | "correct_till" | "ask_bank";
+  request_id: TextOrNull;
+  sale: TextOrNull;
+  reference: TextOrNull;
+  payment_id: TextOrNull;
+  /** Of the statement, counted from 1. */
+  entry: number | null;
+  /** Of the till's list, counted from 1. */
+  till_row: number | null;
+  /** As the list that has it says. */
+  amount: number;
+  /** What another says. */
+  expected: number | null;
+  at: TimeOrNull;
+}
+
 /** A row of an agent's book. */
 export interface EventReading {
   id: string;
@@ -1248,6 +1348,12 @@ export interface Merchant {
   send_links: string[];
   has_logo: boolean;
   created_at: Time;
+  /** Where its money arrives: statements of others are refused. */
+  settlement_accounts: string[];
+  /** A reading above it waits for a second person; 0: there is none. */
+  reading_limit: number;
+  /** So does one that is so many times the meter's usual value, or less than that part of it. */
+  reading_factor: number;
 }
 
 export interface MerchantPatch {
@@ -1271,6 +1377,10 @@ export interface MerchantPatch {
   send_links?: ("owner" | "manager" | "cashier" | "agent" | "viewer")[];
   /** The most that a cashier may refund at once, in the currency's minor unit. */
   cashier_refund_limit?: number;
+  /** Where the money arrives, by IBAN or the bank's own number. */
+  settlement_accounts?: string[];
+  reading_limit?: number;
+  reading_factor?: number;
 }
 
 export interface NewKey {
