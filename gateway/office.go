@@ -176,6 +176,7 @@ type merchantPatch struct {
 	Takeover  *bool           `json:"takeover"`
 	RefundCap *linking.Amount `json:"cashier_refund_limit" validate:"omitempty,min=0"`
 	Phone     *bool           `json:"promise_by_phone"`
+	Languages []string        `json:"languages" validate:"omitempty,max=5,dive,oneof=en pt de es fr"`
 	Senders   []string        `json:"send_links" validate:"omitempty,max=5,dive,oneof=owner manager cashier agent viewer"`
 
 	Accounts      *[]string       `json:"settlement_accounts" validate:"omitempty,max=20,dive,printable,max=60"`
@@ -191,7 +192,7 @@ func (a *api) patchMerchant(c *fiber.Ctx, who linking.Caller) (any, error) {
 	}
 	p := linking.MerchantPatch{
 		Name: in.Name, Contact: in.Contact, TimeZone: in.TimeZone, DayEndsAt: in.DayEndsAt, VATRate: in.VATRate,
-		Lines: (*linking.LinesShown)(in.Lines), Late: (*linking.LateRule)(in.Late), Takeover: in.Takeover, RefundCap: in.RefundCap, Phone: in.Phone,
+		Lines: (*linking.LinesShown)(in.Lines), Late: (*linking.LateRule)(in.Late), Takeover: in.Takeover, RefundCap: in.RefundCap, Phone: in.Phone, Languages: in.Languages,
 		Accounts: in.Accounts, ReadingLimit: in.ReadingLimit, ReadingFactor: in.ReadingFactor,
 	}
 	if in.Senders != nil {

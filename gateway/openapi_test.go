@@ -166,7 +166,7 @@ var (
 		"Reading": readingView{}, "Gap": gapView{}, "Settlement": settlementView{}, "SettlementDay": settlementDay{}, "SettlementReport": settlementReport{},
 		"Reconciliation": reconciliationView{}, "Leftover": leftoverView{}, "Account": accountView{},
 		"Batch": batchView{}, "Mark": markView{}, "Book": bookView{}, "Row": rowView{}, "Stock": stockView{}, "Size": sizeView{}, "Webhook": webhookView{}, "Attempt": attemptView{},
-		"Key": keyView{}, "Outlet": outletView{}, "Staff": staffView{}, "Device": deviceView{},
+		"Key": keyView{}, "Outlet": outletView{}, "Staff": staffView{}, "Device": deviceView{}, "Name": nameView{},
 	}
 )
 

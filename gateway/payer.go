@@ -36,6 +36,7 @@ func (a *api) parsePages() (err error) {
 		"asset": a.assets.url, "mark": mark,
 		"say":  func(l *language, key string, fill ...string) string { return l.say(key, fill...) },
 		"in":   func(r linking.Role, list []linking.Role) bool { return slices.Contains(list, r) },
+		"has":  func(s string, list []string) bool { return slices.Contains(list, s) },
 		"dict": dict, "moment": deskMoment,
 	}).ParseFS(web, "web/pages/*.html")
 	if err != nil {

@@ -248,3 +248,23 @@ func (a *api) endDevice(c *fiber.Ctx, who linking.Caller) (any, error) {
 	}
 	return &answer{status: http.StatusOK, body: viewDevice(d)}, nil
 }
+
+// nameView is who stands behind an id in history and events.
+type nameView struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+func (a *api) listNames(c *fiber.Ctx, who linking.Caller) error {
+	q := queryOf(c)
+	limit, after := q.page()
+	if err := q.err(); err != nil {
+		return err
+	}
+	list, err := a.svc.NamesOf(c.UserContext(), who)
+	if err != nil {
+		return err
+	}
+	return c.JSON(pageAfter(list, limit, after, func(n linking.Name) string { return n.ID }, func(n linking.Name) nameView { return nameView(n) }))
+}

@@ -447,6 +447,7 @@ type merchantView struct {
 	Phone     bool               `json:"promise_by_phone"`
 	Senders   []linking.Role     `json:"send_links"`
 	HasLogo   bool               `json:"has_logo"`
+	Languages []string           `json:"languages"` // empty: all
 	CreatedAt *string            `json:"created_at"`
 
 	Accounts      []string       `json:"settlement_accounts"`
@@ -455,7 +456,7 @@ type merchantView struct {
 }
 
 func viewMerchant(m *linking.Merchant) merchantView {
-	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, m.PromisePhone, m.MaySend(), m.HasLogo, stamp(m.CreatedAt), listOf(m.Accounts), m.ReadingLimit, cmp.Or(m.ReadingFactor, 5)}
+	v := merchantView{m.ID, m.Name, m.Currency, m.TimeZone, m.DayEndsAt, m.Mode, m.VATRate, m.Contact, m.Rail, m.Lines, m.Late, m.Takeover, m.RefundCap, m.PromisePhone, m.MaySend(), m.HasLogo, listOf(m.Languages), stamp(m.CreatedAt), listOf(m.Accounts), m.ReadingLimit, cmp.Or(m.ReadingFactor, 5)}
 	if v.DayEndsAt == "" {
 		v.DayEndsAt = "00:00"
 	}

@@ -113,6 +113,7 @@ func (a *api) routes() []apiRoute {
 		do("PATCH", "/v1/outlets/:outlet", managers, a.renameOutlet),
 		do("PUT", "/v1/merchant/logo", owners, a.putLogo),
 		do("DELETE", "/v1/merchant/logo", owners, a.deleteLogo),
+		get("/v1/names", readers, a.listNames),
 		get("/v1/staff", managers, a.listStaff),
 		do("POST", "/v1/staff", managers, a.inviteStaff),
 		do("PATCH", "/v1/staff/:staff", managers, a.patchStaff),

@@ -111,7 +111,7 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 		d["M"], d["RefundCap"] = v, v.Currency.Decimal(v.RefundCap)
 		d["LinesShown"] = []linking.LinesShown{linking.LinesAfterPayment, linking.LinesAfterWord, linking.LinesAlways}
 		d["LateRules"] = []linking.LateRule{linking.LateHold, linking.LateAccept, linking.LateReturn}
-		d["MaySend"] = linking.Roles[1:]
+		d["MaySend"], d["Languages"] = linking.Roles[1:], []*language(a.payerWords)
 	case "staff":
 		list, err := a.svc.StaffOf(ctx, who)
 		if err != nil {
@@ -288,10 +288,19 @@ func (a *api) saveMerchant(c *fiber.Ctx, who linking.Caller, form url.Values, lo
 	for _, r := range form["send_links"] {
 		senders = append(senders, linking.Role(r))
 	}
+	languages := []string{}
+	for _, l := range a.payerWords {
+		if slices.Contains(form["languages"], l.tag) {
+			languages = append(languages, l.tag)
+		}
+	}
+	if len(languages) == len(a.payerWords) { // all, and those to come
+		languages = []string{}
+	}
 	vat := strings.ReplaceAll(*text("vat_rate"), ",", ".")
 	_, err = a.svc.PatchMerchant(c.UserContext(), who, linking.MerchantPatch{
 		Name: text("name"), Contact: text("contact"), TimeZone: text("time_zone"), DayEndsAt: text("day_ends_at"), VATRate: &vat,
-		Lines: &lines, Late: &late, Takeover: tick("takeover"), RefundCap: &refund, Phone: tick("promise_by_phone"), Senders: senders,
+		Lines: &lines, Late: &late, Takeover: tick("takeover"), RefundCap: &refund, Phone: tick("promise_by_phone"), Senders: senders, Languages: languages,
 	})
 	if err != nil || len(logo) == 0 {
 		return err

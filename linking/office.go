@@ -170,8 +170,9 @@ type MerchantPatch struct {
 	Late      *LateRule
 	Takeover  *bool
 	RefundCap *Amount
-	Phone     *bool  // payers may leave a phone number to be told by
-	Senders   []Role // beside the owner; nil: not changed
+	Phone     *bool    // payers may leave a phone number to be told by
+	Languages []string // of payers' pages, as BCP 47 has them; of none: all; nil: not changed
+	Senders   []Role   // beside the owner; nil: not changed
 
 	Accounts      *[]string // where its money arrives; see Merchant.Accounts
 	ReadingLimit  *Amount   // see Merchant.ReadingLimit
@@ -233,6 +234,12 @@ func (s *Service) PatchMerchant(ctx context.Context, c Caller, p MerchantPatch) 
 		}
 		take(&m.ReadingLimit, p.ReadingLimit)
 		take(&m.ReadingFactor, p.ReadingFactor)
+		if p.Languages != nil {
+			if slices.ContainsFunc(p.Languages, func(tag string) bool { return !printable(tag, 2, 10) }) {
+				return invalid("languages", "language", "A language is a tag such as pt.")
+			}
+			m.Languages = p.Languages
+		}
 		m.Name, m.Contact, m.TimeZone, m.DayEndsAt, m.VATRate = n.Name, n.Contact, n.TimeZone, n.DayEndsAt, n.VATRate
 		take(&m.Lines, p.Lines)
 		take(&m.Late, p.Late)

@@ -247,19 +247,32 @@ func (s *Service) StaffOf(ctx context.Context, c Caller) ([]*Staff, error) {
 	return list, err
 }
 
-// NamesOf says who stands behind the ids in history: people, keys and devices of the
-// caller's merchant, those that are gone too.
-func (s *Service) NamesOf(ctx context.Context, c Caller) (map[string]string, error) {
-	names := map[string]string{}
+// Name is who stands behind an id in history and events.
+type Name struct {
+	ID   string
+	Kind string // "person", "key" or "device"
+	Name string
+}
+
+// NamesOf lists the people, keys and devices of the caller's merchant by id, those that
+// are gone too. One who is bound to an outlet learns of none that is bound to another.
+func (s *Service) NamesOf(ctx context.Context, c Caller) ([]Name, error) {
+	var list []Name
+	add := func(id, kind, name string, o OutletID) {
+		if c.Outlet == "" || o == "" || o == c.Outlet {
+			list = append(list, Name{id, kind, name})
+		}
+	}
 	err := errors.Join(
-		s.eachOf(ctx, c.Merchant, kindStaff, func() any { return new(Staff) }, func(v any) { names[string(v.(*Staff).ID)] = v.(*Staff).Name }),
-		s.eachOf(ctx, c.Merchant, kindKey, func() any { return new(APIKey) }, func(v any) { names[string(v.(*APIKey).ID)] = v.(*APIKey).Label }),
-		s.eachOf(ctx, c.Merchant, kindDevice, func() any { return new(Device) }, func(v any) { names[string(v.(*Device).ID)] = v.(*Device).Name }),
+		s.eachOf(ctx, c.Merchant, kindStaff, func() any { return new(Staff) }, func(v any) { p := v.(*Staff); add(string(p.ID), "person", p.Name, p.Outlet) }),
+		s.eachOf(ctx, c.Merchant, kindKey, func() any { return new(APIKey) }, func(v any) { k := v.(*APIKey); add(string(k.ID), "key", k.Label, k.Outlet) }),
+		s.eachOf(ctx, c.Merchant, kindDevice, func() any { return new(Device) }, func(v any) { d := v.(*Device); add(string(d.ID), "device", d.Name, d.Outlet) }),
 	)
 	if err != nil {
 		return nil, firstOf(err)
 	}
-	return names, nil
+	slices.SortFunc(list, func(a, b Name) int { return strings.Compare(a.ID, b.ID) })
+	return list, nil
 }
 
 // eachOf reads all records of a kind that a merchant has, by id.

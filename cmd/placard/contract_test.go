@@ -569,6 +569,7 @@ func TestContractHoldsForEveryAnswer(t *testing.T) {
 		each("renameOutlet", "PATCH", fixed("/v1/outlets/"+r.str("id")))
 	})
 	till.get("/v1/outlets").is(200)
+	till.get("/v1/names").is(200)
 	each("inviteStaff", "POST", fixed("/v1/staff"), func(_ string, r *reply) {
 		person := "/v1/staff/" + r.str("id")
 		each("changeStaff", "PATCH", fixed(person))

@@ -53,6 +53,23 @@ func TestPeopleAtTheirPages(t *testing.T) {
 			cashier.typeInto("PIN for the till (optional)", "2580")
 			cashier.click("Begin")
 			cashier.shows("Counter 1")
+			if !noScript { // the other pages take the session too
+				code := h.shop.till.makeCode("counter")
+				h.shop.till.attach(code, 900)
+				owner.goTo(h.addresses[0] + "/print")
+				owner.typeInto("Codes, one a line", code)
+				owner.click("Show the first sheet")
+				owner.until(`document.getElementById("sheet").naturalWidth > 0`)
+				owner.goTo(h.addresses[0] + "/inbox")
+				owner.shows("€9.00")
+				request := h.shop.till.call("POST", "/v1/requests", m{"amount": 4900}).is(201).str("id")
+				owner.goTo(h.addresses[0] + "/inbox/" + request)
+				owner.click("Cancel")
+				owner.click("Yes, cancel it")
+				owner.shows("Person olga") // in the request's story
+				h.shop.till.awaitStatus(request, "cancelled")
+				owner.goTo(h.addresses[0] + "/settings/staff")
+			}
 			if got := cashier.text("body"); strings.Contains(got, "Settings") {
 				t.Errorf("a cashier is offered %s", got)
 			}
@@ -142,11 +159,12 @@ func TestTheSettingsOfAShop(t *testing.T) {
 	b.shows("Time zone")
 	eval[bool](b, `(() => { for (const [id, v] of Object.entries({contact: "ring the bell", time_zone: "Europe/Lisbon", vat_rate: "23", cashier_refund_limit: "12,5", day_ends_at: "04:00"})) document.getElementById(id).value = v; return true; })()`)
 	b.click("Payers may leave a phone number")
+	b.click("Français")
 	eval[bool](b, `(() => { const f = new DataTransfer(); f.items.add(new File(['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><rect width="8" height="8" fill="#7a3b12"/></svg>'], "logo.svg", {type: "image/svg+xml"})); document.getElementById("logo").files = f.files; return true; })()`)
 	b.click("Save")
 	b.shows("Saved.")
 	owner.get("/v1/merchant").is(200).says("contact", "ring the bell", "time_zone", "Europe/Lisbon", "vat_rate", "23", "cashier_refund_limit", 1250, "day_ends_at", "04:00",
-		"promise_by_phone", true, "has_logo", true, "lines_shown", "after_payment")
+		"promise_by_phone", true, "has_logo", true, "languages.0", "en", "languages.3", "es", "languages.4", nil, "lines_shown", "after_payment")
 	b.until(`[...document.querySelectorAll("img.logo")].some((i) => i.complete && i.naturalWidth > 0)`)
 	eval[bool](b, `document.getElementById("time_zone").value = "Mars/Base", true`)
 	b.click("Save")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"placard/linking"
 	"placard/linking/storetest"
 )
 
@@ -163,7 +164,7 @@ func TestDemoTellsProgramsAllTheyNeed(t *testing.T) {
 			Token, Kind string
 			Linked      *struct{ RequestID string }
 		}
-		Staff []any
+		Staff []struct{ Role, User, Password, PIN string }
 	}
 	line := d.until(`(?s)^(\{.*\}\n)`)[1]
 	if strings.Count(line, "\n") != 1 {
@@ -197,6 +198,14 @@ func TestDemoTellsProgramsAllTheyNeed(t *testing.T) {
 		if r := phone.get(path, "Accept", "text/html").is(200); !strings.Contains(string(r.Body), "<html") {
 			t.Errorf("%s is no page", path)
 		}
+	}
+	for i, role := range linking.Roles {
+		if len(facts.Staff) != len(linking.Roles) || facts.Staff[i].Role != string(role) {
+			t.Fatalf("the demo's people are %v", facts.Staff)
+		}
+		v := newVisitor(t, facts.URL)
+		v.form("/login", "user", facts.Staff[i].User, "password", facts.Staff[i].Password).is(303)
+		v.get("/v1/me").is(200).says("role", string(role), "merchant_id", facts.MerchantID)
 	}
 	if code := d.stop(); code != done {
 		t.Errorf("the demo ended with %d: %s", code, d.notes.String())

@@ -154,6 +154,33 @@ func TestPeople(t *testing.T) {
 		h.other.till.call("DELETE", "/v1/staff/"+made.str("id"), nil).refused(404, "not_found")
 	})
 
+	t.Run("the operator lets the first owner in", func(t *testing.T) {
+		staff := func(args ...string) string {
+			return performs(t, append(append([]string{"staff"}, args...), h.store...)...)
+		}
+		link := strings.TrimSpace(staff("invite", string(h.shop.id), "Olga Rocha", "--public-url", h.addresses[0]))
+		path := strings.TrimPrefix(link, h.addresses[0])
+		v := newVisitor(t, h.addresses[0])
+		v.form(path, "user", "olga", "password", goodPassword, "again", goodPassword).is(303)
+		id := v.get("/v1/staff").is(200).str("data.0.id")
+		if list := staff("list", string(h.shop.id)); !strings.Contains(list, "Olga Rocha") || !strings.Contains(list, "owner") {
+			t.Errorf("the list: %s", list)
+		}
+		again := strings.TrimPrefix(strings.TrimSpace(staff("invite", string(h.shop.id), id, "--public-url", h.addresses[0])), h.addresses[0])
+		v.get("/v1/keys").is(200)
+		v.form(again, "password", "another "+goodPassword, "again", "another "+goodPassword).is(303)
+		v.get("/v1/me").is(200).says("name", "Olga Rocha", "role", "owner")
+		staff("end", string(h.shop.id), id)
+		eventually(t, "she is out", func() bool { return v.get("/v1/me").Status == 401 })
+		names := owner.get("/v1/names?limit=500").is(200)
+		if !strings.Contains(string(names.Body), id) || !strings.Contains(string(names.Body), "Olga Rocha") {
+			t.Errorf("history cannot name her: %s", names.Body)
+		}
+		if strings.Contains(string(h.other.till.get("/v1/names").is(200).Body), "Olga Rocha") {
+			t.Error("another merchant learns her name")
+		}
+	})
+
 	t.Run("the API takes a session from our own pages alone", func(t *testing.T) {
 		v, _ := h.hire(t, linking.Manager, "mia", "")
 		v.get("/v1/merchant").is(200).says("name", "Café Aurora")

@@ -379,6 +379,11 @@ export class Placard {
     return this.call("DELETE", `/v1/merchant/logo`, {}, { "Idempotency-Key": params.idempotencyKey }, undefined);
   }
 
+  /** Who stands behind the ids in history and events. People, keys and devices, those that are gone too. */
+  listNames(params: { limit?: number; after?: string } = {}): Promise<NamePage> {
+    return this.call("GET", `/v1/names`, { limit: params.limit, after: params.after }, {}, undefined);
+  }
+
   /** List people. All of the merchant's, or those of the outlet that the caller is bound to. */
   listStaff(params: { limit?: number; after?: string } = {}): Promise<StaffPage> {
     return this.call("GET", `/v1/staff`, { limit: params.limit, after: params.after }, {}, undefined);
@@ -1347,6 +1352,8 @@ export interface Merchant {
   /** The roles that may send links. */
   send_links: string[];
   has_logo: boolean;
+  /** Of payers' pages; none: all there are. */
+  languages: string[];
   created_at: Time;
   /** Where its money arrives: statements of others are refused. */
   settlement_accounts: string[];
@@ -1371,6 +1378,8 @@ export interface MerchantPatch {
   late_payments?: "hold" | "accept" | "return";
   /** Cashiers may replace what another key attached. */
   takeover?: boolean;
+  /** Of payers' pages; none: all. */
+  languages?: ("en" | "pt" | "de" | "es" | "fr")[];
   /** Payers of a bill without an amount may leave a phone number. */
   promise_by_phone?: boolean;
   /** The roles that may send links; owners always may. */
@@ -1423,6 +1432,18 @@ export interface Outlet {
 
 export interface OutletPage {
   data: Outlet[];
+  next: TextOrNull;
+}
+
+export interface Name {
+  /** As `by` says it. */
+  id: string;
+  kind: "person" | "key" | "device";
+  name: string;
+}
+
+export interface NamePage {
+  data: Name[];
   next: TextOrNull;
 }
 

@@ -5,7 +5,7 @@
   const id = $("desk").dataset.request, at = "/v1/requests/" + id;
   const OPEN = ["draft", "unvalued", "preparing", "active", "processing"];
 
-  let r = null, own = id, seq = 0, story = new Set();
+  let r = null, own = id, seq = 0, story = new Set(), names = new Map();
   const role = (...roles) => roles.includes(desk.me.role);
   const sum = (a) => money(a, r.currency);
 
@@ -252,13 +252,18 @@
     if (e.type === "exception.decided") key += "_" + e.exception.decision;
     if (e.type === "request.created" && fill.amount === t("no_amount")) key = "ev_request_unvalued";
     if (!desk.has(key)) return;
-    const li = el("li", { class: e.type.replace(".", "-"), "data-seq": e.seq }, el("time", { datetime: e.at }, moment(e.at)), " ", el("span", {}, t(key, fill)));
+    const li = el("li", { class: e.type.replace(".", "-"), "data-seq": e.seq }, el("time", { datetime: e.at }, moment(e.at)), " ", el("span", {}, t(key, fill)), names.get(e.by) ? el("span", { class: "by" }, " · ", told(names.get(e.by))) : "");
     const later = [...$("story").children].find((other) => Number(other.dataset.seq) > e.seq);
     $("story").insertBefore(li, later || null);
   }
 
-  // tale reads what was said of the request so far, from when it was made.
+  // tale reads what was said of the request so far, from when it was made, and by whom.
   async function tale() {
+    for (let next = ""; next !== null; ) {
+      const a = await ask("GET", "/v1/names?limit=500" + (next && "&after=" + next)).catch(() => null);
+      next = a && a.ok ? a.data.next : null;
+      if (a && a.ok) for (const n of a.data.data) names.set(n.id, n.name);
+    }
     for (let after = 0; after < seq || !after; ) {
       const a = await ask("GET", `/v1/events?request=${id}&limit=500${after ? "&after=" + after : ""}`).catch(() => null);
       if (!a) { await desk.pause(3000); continue; }
