@@ -32,7 +32,8 @@ type demoCommand struct {
 	Listen string `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
 	LAN    bool   `help:"Listen where a phone in the same network can reach it, and print that in the code." name:"lan"`
 	Rail   string `help:"Which bank API the shop speaks: relay, pix or jpm." enum:"relay,pix,jpm" default:"relay"`
-	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end."`
+	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end. --walk bill plays a utility's month."`
+	Story  string `arg:"" optional:"" help:"What to walk: sale or bill." enum:"sale,bill," default:"" placeholder:"STORY"`
 	JSON   bool   `help:"Say all addresses and keys as one line of JSON, instead of the greeting." name:"json"`
 	Log    bool   `help:"Show the log."`
 }
@@ -41,11 +42,20 @@ func (c *demoCommand) Run(e *env) error {
 	if c.Walk && c.Listen == "127.0.0.1:8080" {
 		c.Listen = "127.0.0.1:0" // so that it runs beside another demo
 	}
+	switch {
+	case c.Story != "" && !c.Walk:
+		return usageError("sale and bill are walked: --walk " + c.Story)
+	case c.Story == "bill" && c.Rail != "relay":
+		return usageError("--walk bill plays on the relay rail")
+	}
 	d, err := startDemo(e, c)
 	if err != nil {
 		return err
 	}
 	defer d.close()
+	if c.Story == "bill" {
+		return d.walkBill(e)
+	}
 	if c.Walk {
 		return d.walk(e)
 	}

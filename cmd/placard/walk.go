@@ -28,17 +28,9 @@ const walkPatience = 30 * time.Second
 // the one that acted: what the till does is read on the phone, what the bank does is
 // read at the till.
 func (d *demo) walk(e *env) error {
-	w := &walker{d: d, out: e.out, ctx: e.ctx, hooks: e.hooks.walk, client: &http.Client{
-		Transport:     e.hooks.walk.transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	if w.hooks.patience == 0 {
-		w.hooks.patience = walkPatience
-	}
-	steps := []struct {
-		name, what string
-		do         func() error
-	}{
+	w := d.walker(e)
+	defer w.end()
+	return w.play("A sale on a printed code, over HTTP at "+d.facts.URL, []walkStep{
 		{"code", "the till makes a code; its address is a page that waits", w.makeCode},
 		{"attach", "the till attaches 12.50 " + string(d.rail.shop.Currency) + "; the phone sees that amount", w.attach},
 		{"flip", "the page that waited has turned into the amount by itself", w.flip},
@@ -52,18 +44,39 @@ func (d *demo) walk(e *env) error {
 		{"next sale", "the next sale is on the same code; the first page stays closed", w.next},
 		{"poller", "its callback is lost; the gateway finds the payment by asking", w.poller},
 		{"sums", "what the bank has is what the till was told, to the cent", w.sums},
+	})
+}
+
+// walker makes somebody who walks.
+func (d *demo) walker(e *env) *walker {
+	w := &walker{d: d, out: e.out, ctx: e.ctx, hooks: e.hooks.walk, client: &http.Client{
+		Transport:     e.hooks.walk.transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	if w.hooks.patience == 0 {
+		w.hooks.patience = walkPatience
 	}
-	fmt.Fprintf(e.out, "A sale on a printed code, over HTTP at %s\n\n", d.facts.URL)
-	defer w.end()
+	return w
+}
+
+// walkStep is one thing that is done, and checked.
+type walkStep struct {
+	name, what string
+	do         func() error
+}
+
+// play does one step after the other, and says how each went.
+func (w *walker) play(title string, steps []walkStep) error {
+	fmt.Fprintf(w.out, "%s\n\n", title)
 	for i, s := range steps {
 		began := time.Now()
 		if err := s.do(); err != nil {
-			fmt.Fprintf(e.out, "%2d  %-13s FAILED  %v\n", i+1, s.name, err)
+			fmt.Fprintf(w.out, "%2d  %-13s FAILED  %v\n", i+1, s.name, err)
 			return fmt.Errorf("the walk stopped at the step %q", s.name)
 		}
-		fmt.Fprintf(e.out, "%2d  %-13s %7.1f ms  %s\n", i+1, s.name, float64(time.Since(began).Microseconds())/1000, s.what)
+		fmt.Fprintf(w.out, "%2d  %-13s %7.1f ms  %s\n", i+1, s.name, float64(time.Since(began).Microseconds())/1000, s.what)
 	}
-	fmt.Fprintf(e.out, "\nAll %d steps hold.\n", len(steps))
+	fmt.Fprintf(w.out, "\nAll %d steps hold.\n", len(steps))
 	return nil
 }
 

@@ -218,3 +218,19 @@ func (b moneylessBank) Close(ctx context.Context, ref linking.BankRef) (linking.
 	st.Payments = nil
 	return st, err
 }
+
+func TestWalkOfABillHolds(t *testing.T) {
+	t.Parallel()
+	code, out, notes := walk(hooks{}, "bill")
+	if code != done || notes != "" {
+		t.Fatalf("the walk ended with %d: %s%s", code, out, notes)
+	}
+	if steps := regexp.MustCompile(`(?m)^ ?\d+  `).FindAllString(out, -1); len(steps) != 10 || !strings.Contains(out, "All 10 steps hold.") || strings.Contains(out, "FAILED") {
+		t.Errorf("the walk said:\n%s", out)
+	}
+	for _, args := range [][]string{{"demo", "bill"}, {"demo", "--walk", "bill", "--rail", "pix"}, {"demo", "--walk", "trouble"}} {
+		if code, _, notes := perform(t, args...); code != misuse {
+			t.Errorf("placard %s ended with %d: %s", strings.Join(args, " "), code, notes)
+		}
+	}
+}
