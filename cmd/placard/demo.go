@@ -32,8 +32,8 @@ type demoCommand struct {
 	Listen string `help:"Address to listen on; port 0 takes a free one." default:"127.0.0.1:8080"`
 	LAN    bool   `help:"Listen where a phone in the same network can reach it, and print that in the code." name:"lan"`
 	Rail   string `help:"Which bank API the shop speaks: relay, pix or jpm." enum:"relay,pix,jpm" default:"relay"`
-	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end. --walk bill plays a utility's month."`
-	Story  string `arg:"" optional:"" help:"What to walk: sale or bill." enum:"sale,bill," default:"" placeholder:"STORY"`
+	Walk   bool   `help:"Play a whole sale over HTTP, a line a step, and end. --walk bill plays a utility's month, --walk trouble a bad day."`
+	Story  string `arg:"" optional:"" help:"What to walk: sale, bill or trouble." enum:"sale,bill,trouble," default:"" placeholder:"STORY"`
 	JSON   bool   `help:"Say all addresses and keys as one line of JSON, instead of the greeting." name:"json"`
 	Log    bool   `help:"Show the log."`
 }
@@ -44,17 +44,20 @@ func (c *demoCommand) Run(e *env) error {
 	}
 	switch {
 	case c.Story != "" && !c.Walk:
-		return usageError("sale and bill are walked: --walk " + c.Story)
-	case c.Story == "bill" && c.Rail != "relay":
-		return usageError("--walk bill plays on the relay rail")
+		return usageError("sale, bill and trouble are walked: --walk " + c.Story)
+	case (c.Story == "bill" || c.Story == "trouble") && c.Rail != "relay":
+		return usageError("--walk " + c.Story + " plays on the relay rail")
 	}
 	d, err := startDemo(e, c)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	if c.Story == "bill" {
+	switch c.Story {
+	case "bill":
 		return d.walkBill(e)
+	case "trouble":
+		return d.walkTrouble(e)
 	}
 	if c.Walk {
 		return d.walk(e)
@@ -76,6 +79,7 @@ type demo struct {
 	bank    *simulator.Simulator
 	bankWeb *http.Server
 	dir     string // temporary; empty: the records are kept
+	store   storeFlags
 	facts   demoFacts
 	rail    demoRail
 	shop    linking.CodeView
@@ -160,6 +164,7 @@ func startDemo(e *env, c *demoCommand) (d *demo, err error) {
 			flags.Store = "bolt:" + filepath.Join(d.dir, "placard.db")
 		}
 	}
+	d.store = flags
 	st, sealer, err := flags.open(e.ctx, log)
 	if err != nil {
 		return d, err

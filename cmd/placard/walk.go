@@ -19,6 +19,7 @@ type walkHooks struct {
 	transport http.RoundTripper // of till and phone; nil: http.DefaultTransport
 	callbacks string            // mode of the bank's callbacks; empty: normal
 	patience  time.Duration     // how long a step waits for what must come; 0: walkPatience
+	program   string            // that is started and killed; empty: this one
 }
 
 // walkPatience is how long a step waits. What no callback tells must be found in 30 s.
@@ -266,10 +267,13 @@ type walkEvent struct {
 		Amount     int64
 		PaidAmount int64 `json:"paid_amount"`
 	}
+	Exception struct{ ID string }
 }
 
-func (w *walker) openTill() (*tillStream, error) {
-	req, err := http.NewRequestWithContext(w.ctx, "GET", w.d.facts.URL+"/v1/events?after=latest", nil)
+// openTill opens the till's stream: from the latest event, or from where a query says.
+func (w *walker) openTill(from ...string) (*tillStream, error) {
+	query := append(from, "after=latest")[0]
+	req, err := http.NewRequestWithContext(w.ctx, "GET", w.d.facts.URL+"/v1/events?"+query, nil)
 	if err != nil {
 		return nil, err
 	}
