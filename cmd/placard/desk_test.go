@@ -313,3 +313,94 @@ func theDesk(h *house, o tabOptions, look func(name string, b *tab)) {
 	look("settings: told once", b)
 	b.wellBehaved()
 }
+
+// TestHostileNamesStayText: whatever people, tablets, keys and outlets are called, the
+// pages where they are arranged, and where they log in, show it as text.
+func TestHostileNamesStayText(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{bare: true, serve: proxied})
+	owner, taken := h.shop.till, 0
+	var person string
+	for i, s := range hostile() {
+		name := short(s, 100)
+		r := owner.call("POST", "/v1/staff", m{"name": name, "role": "cashier"})
+		if r.Status != 201 { // controls are refused
+			r.refused(422, "invalid_request", "name text")
+			continue
+		}
+		taken++
+		person = r.str("id")
+		if i%4 == 0 {
+			owner.call("POST", "/v1/devices", m{"name": name}).is(201)
+			owner.call("POST", "/v1/keys", m{"role": "viewer", "label": name}).is(201)
+			owner.call("POST", "/v1/outlets", m{"name": name}).is(201)
+		}
+		if i%25 == 0 { // some come, with a PIN, so that the tablet lists them
+			link := strings.TrimPrefix(owner.call("POST", "/v1/staff/"+person+"/invite", nil).is(200).str("invite_url"), h.addresses[0])
+			newVisitor(t, h.addresses[0]).form(link, "user", fmt.Sprint("somebody-", i), "password", goodPassword, "again", goodPassword, "pin", "2580").is(303)
+		}
+	}
+	if taken < 190 {
+		t.Fatalf("only %d names were taken", taken)
+	}
+	b := openTab(t, tabOptions{width: 1000, height: 900})
+	clean := func(where string) {
+		t.Helper()
+		got := eval[[]string](b, `[String(window.pwned || ""), ...[...document.querySelectorAll("main script, main iframe, main svg[onload], main base, main img:not(.logo):not([alt]), [onerror], [onload], [onmouseover], a[href^=javascript], meta[content*=javascript]")].map((e) => e.outerHTML)]`)
+		if len(got) != 1 || got[0] != "" {
+			t.Errorf("%s: %q", where, got)
+		}
+		b.wellBehaved()
+	}
+	device := owner.call("POST", "/v1/devices", m{"name": `"><img src=x onerror=window.pwned=1>`}).is(201).str("pair_url")
+	b.goTo(device)
+	clean("to be paired")
+	b.click("Pair this device")
+	b.shows("Who are you?")
+	clean("the tablet's login")
+	b.goTo(h.addresses[0] + "/settings/staff#" + owner.key)
+	b.shows("Invite somebody")
+	for _, section := range []string{"staff", "devices", "keys", "outlets"} {
+		shown := 0
+		for next := h.addresses[0] + "/settings/" + section; next != ""; next = eval[string](b, `(document.querySelector("a[href^='?after=']") || {}).href || ""`) {
+			b.goTo(next)
+			clean(section)
+			shown += eval[int](b, `document.querySelectorAll(".card h3, form.card input[id^=name-]").length`)
+		}
+		if shown < 40 {
+			t.Errorf("%s: only %d were shown", section, shown)
+		}
+	}
+	b.goTo(h.addresses[0] + "/settings/staff?person=" + person)
+	b.shows("Shut out")
+	clean("one person")
+	for i, s := range hostile() {
+		if i%20 == 0 {
+			b.goTo(h.addresses[0] + "/login?" + url.Values{"next": {s}, "lang": {s}}.Encode())
+			clean("login")
+			b.goTo(h.addresses[0] + "/settings/staff?" + url.Values{"person": {s}, "after": {s}, "done": {s}}.Encode())
+			clean("settings")
+		}
+	}
+}
+
+// TestCookiesOverHTTPS: where the gateway is reached by https, no other host of the domain
+// can set its cookies, and they never leave in the clear.
+func TestCookiesOverHTTPS(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, houseOptions{bare: true, serve: []string{"--public-url", "https://pay.example"}})
+	v := newVisitor(t, h.addresses[0])
+	r := v.form("/login", "key", h.shop.till.key).is(303)
+	cookie := r.Header.Get("Set-Cookie")
+	for _, want := range []string{"__Host-placard_session=pls_", "; path=/", "; HttpOnly", "; secure", "; SameSite=Lax"} {
+		if !strings.Contains(strings.ToLower(cookie), strings.ToLower(want)) {
+			t.Errorf("the cookie lacks %q: %s", want, cookie)
+		}
+	}
+	if low := strings.ToLower(cookie); strings.Contains(low, "domain") || strings.Contains(low, "max-age") || strings.Contains(low, "expires") {
+		t.Errorf("the cookie says too much: %s", cookie)
+	}
+	secret, _, _ := strings.Cut(strings.TrimPrefix(cookie, "__Host-placard_session="), ";")
+	h.phone().get("/v1/merchant", "Cookie", "__Host-placard_session="+secret).is(200)
+	h.phone().get("/v1/merchant", "Cookie", "placard_session="+secret).refused(401, "unauthorized") // set by another host
+}
