@@ -150,8 +150,8 @@ func (t *tx) newBill(c Caller, m *Merchant, code *Code, all *billsRecord, rd *Re
 	if err != nil {
 		return err
 	}
-	if old != nil && old.Status == Processing {
-		rd.Fate, rd.Why = ReadHeld, "payment_in_flight"
+	if old != nil && (old.Status == Processing || old.Status == Closing) {
+		rd.Fate, rd.Why = ReadHeld, "payment_in_flight" // whether it is owed shows in a moment
 		return nil
 	}
 	if old != nil && !terms.arrearsIncluded {
@@ -197,7 +197,7 @@ func (t *tx) unpaidBefore(code *Code, all *billsRecord) (*Request, error) {
 		return nil, orMissing(err, "payment request")
 	}
 	open := r.Status == Preparing || r.Status == Active || r.Status == Processing
-	ranOut := r.Status == Expired && code.Kind == Account && r.PaidAmount() == 0
+	ranOut := (r.Status == Expired || r.Status == Closing && r.EndReason == ByExpiry) && code.Kind == Account && r.PaidAmount() == 0
 	if r.Content.Amount == 0 || !open && !ranOut {
 		return nil, nil
 	}

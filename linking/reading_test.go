@@ -403,3 +403,37 @@ func TestNumbersOfADeviceAreBounded(t *testing.T) {
 		t.Fatalf("%d runs, from %v to %v", len(a), a[0], a[len(a)-1])
 	}
 }
+
+// A bill that ran out of time unpaid is owed all the same.
+func TestArrearsOfABillThatRanOut(t *testing.T) {
+	u := newUtility(t)
+	account := u.codes(linking.Account, 1)[0]
+	bill := func(reference string, amount linking.Amount, until time.Time) linking.BillFate {
+		t.Helper()
+		f, err := u.svc.ImportBills(t.Context(), u.office, []linking.BillRow{{Code: string(account), Amount: amount, Reference: reference, ExpiresAt: until}}, false)
+		must(t, err)
+		return f[0]
+	}
+	if f := bill("2026-09", 3000, u.world.now.Add(time.Hour)); f.Fate != linking.ReadValued {
+		t.Fatalf("%+v", f)
+	}
+	old := u.awaitStatus(account, linking.Active)
+	u.world.now = u.world.now.Add(2 * time.Hour)
+	if f := bill("2026-10", 2000, time.Time{}); f.Fate != linking.ReadRefused || f.Why != "payment_in_flight" {
+		t.Fatalf("while the bank has not confirmed the end: %+v", f)
+	}
+	u.svc.SweepOnce(t.Context())
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		a, err := u.svc.Request(t.Context(), u.office, string(old.ID))
+		must(t, err)
+		if a.Request.Status == linking.Expired {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the old bill is %s", a.Request.Status)
+		}
+	}
+	if f := bill("2026-10", 2000, time.Time{}); f.Fate != linking.ReadValued || f.Amount != 5000 {
+		t.Fatalf("%+v", f)
+	}
+}

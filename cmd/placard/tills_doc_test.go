@@ -12,12 +12,19 @@ import (
 // the demo, and each must answer with the pieces that the page shows below it.
 func TestTheGuideForTillsRuns(t *testing.T) {
 	t.Parallel()
+	f, code, _, _ := openDemo(t)
+	runGuide(t, "docs/tills.md", 15, 20, "URL="+f.URL, "KEY="+f.APIKey, "CODE="+code, "BANK="+f.BankURL)
+}
+
+// runGuide runs the commands of a page, of which there are at least so many, with at
+// least so many pieces of answers below them, in a folder of its own.
+func runGuide(t *testing.T, name string, commands, pieces int, env ...string) {
+	t.Helper()
 	needs(t, "bash", "curl", "sed")
-	page, err := os.ReadFile("../../docs/tills.md")
+	page, err := os.ReadFile("../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, code, _, _ := openDemo(t)
 	// A mark after each command tells which answer belongs to which.
 	const mark = "---- "
 	var script strings.Builder
@@ -38,14 +45,14 @@ func TestTheGuideForTillsRuns(t *testing.T) {
 			}
 		}
 	}
-	if command < 15 || len(wanted) < 20 {
-		t.Fatalf("%d commands and %d pieces were found in docs/tills.md", command, len(wanted))
+	if command < commands || len(wanted) < pieces {
+		t.Fatalf("%d commands and %d pieces were found in %s", command, len(wanted), name)
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", script.String())
-	cmd.Env = append(os.Environ(), "URL="+f.URL, "KEY="+f.APIKey, "CODE="+code, "BANK="+f.BankURL)
+	cmd.Env, cmd.Dir = append(os.Environ(), env...), t.TempDir()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("the commands of docs/tills.md: %v\n%s", err, out)
+		t.Fatalf("the commands of %s: %v\n%s", name, err, out)
 	}
 	answers := strings.Split(string(out), mark+"\n")
 	if len(answers) != len(wanted)+1 {
@@ -57,15 +64,15 @@ func TestTheGuideForTillsRuns(t *testing.T) {
 			last = answers[i]
 		}
 		if !strings.Contains(last, piece) {
-			t.Errorf("docs/tills.md says that there is %q in this answer:\n%s", piece, last)
+			t.Errorf("%s says that there is %q in this answer:\n%s", name, piece, last)
 		}
 	}
-	for _, name := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(page), -1) {
-		if strings.HasPrefix(name[1], "http") {
+	for _, link := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(string(page), -1) {
+		if strings.HasPrefix(link[1], "http") {
 			continue
 		}
-		if _, err := os.Stat("../../docs/" + name[1]); err != nil {
-			t.Errorf("docs/tills.md leads to %s: %v", name[1], err)
+		if _, err := os.Stat("../../docs/" + link[1]); err != nil {
+			t.Errorf("%s leads to %s: %v", name, link[1], err)
 		}
 	}
 }
