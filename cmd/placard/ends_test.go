@@ -31,7 +31,7 @@ func TestD4FromTheEndOnNoPaymentStarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := raceHouse(t)
 			till, code := h.shop.till, h.shop.till.makeCode("counter")
-			h.bank.strikes("close", "status", 503) // the bank takes money all the while
+			h.bank.strikes("close", "status", 503)                           // the bank takes money all the while
 			h.bank.call("POST", "/sim/callbacks", m{"mode": "lost"}).is(200) // nobody tells us of the end
 			id := till.link(code, m{"amount": 1250, "expires_in": 3}).is(200).says("request.status", "active").str("request.id")
 			seen := h.phone().scan(code, "").says("resolution", "payable", "request.amount", 1250)
