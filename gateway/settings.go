@@ -108,7 +108,8 @@ func (a *api) fillSettings(c *fiber.Ctx, who linking.Caller, section string, d m
 	switch section {
 	case "merchant":
 		v := viewMerchant(m)
-		d["M"], d["RefundCap"] = v, v.Currency.Decimal(v.RefundCap)
+		d["M"], d["RefundCap"], d["ReadingLimit"] = v, v.Currency.Decimal(v.RefundCap), v.Currency.Decimal(v.ReadingLimit)
+		d["Accounts"] = strings.Join(v.Accounts, "\n")
 		d["LinesShown"] = []linking.LinesShown{linking.LinesAfterPayment, linking.LinesAfterWord, linking.LinesAlways}
 		d["LateRules"] = []linking.LateRule{linking.LateHold, linking.LateAccept, linking.LateReturn}
 		d["MaySend"], d["Languages"] = linking.Roles[1:], []*language(a.payerWords)
@@ -277,9 +278,23 @@ func (a *api) saveMerchant(c *fiber.Ctx, who linking.Caller, form url.Values, lo
 	if err != nil {
 		return err
 	}
-	refund, ok := m.Currency.ParseDecimal(wholeDecimal(m.Currency, form.Get("cashier_refund_limit")))
-	if !ok {
-		return invalidFields([]linking.FieldError{{Field: "cashier_refund_limit", Code: "decimal", Message: "must be an amount"}})
+	amounts := map[string]*linking.Amount{}
+	for _, name := range []string{"cashier_refund_limit", "reading_limit"} {
+		amount, ok := m.Currency.ParseDecimal(wholeDecimal(m.Currency, form.Get(name)))
+		if !ok {
+			return invalidFields([]linking.FieldError{{Field: name, Code: "decimal", Message: "must be an amount"}})
+		}
+		amounts[name] = &amount
+	}
+	factor, err := strconv.Atoi(strings.TrimSpace(form.Get("reading_factor")))
+	if err != nil {
+		return invalidFields([]linking.FieldError{{Field: "reading_factor", Code: "decimal", Message: "must be a number"}})
+	}
+	accounts := []string{}
+	for line := range strings.Lines(form.Get("settlement_accounts")) {
+		if line = strings.TrimSpace(line); line != "" {
+			accounts = append(accounts, line)
+		}
 	}
 	text := func(name string) *string { s := strings.TrimSpace(form.Get(name)); return &s }
 	tick := func(name string) *bool { on := form.Get(name) == "on"; return &on }
@@ -300,7 +315,8 @@ func (a *api) saveMerchant(c *fiber.Ctx, who linking.Caller, form url.Values, lo
 	vat := strings.ReplaceAll(*text("vat_rate"), ",", ".")
 	_, err = a.svc.PatchMerchant(c.UserContext(), who, linking.MerchantPatch{
 		Name: text("name"), Contact: text("contact"), TimeZone: text("time_zone"), DayEndsAt: text("day_ends_at"), VATRate: &vat,
-		Lines: &lines, Late: &late, Takeover: tick("takeover"), RefundCap: &refund, Phone: tick("promise_by_phone"), Senders: senders, Languages: languages,
+		Lines: &lines, Late: &late, Takeover: tick("takeover"), RefundCap: amounts["cashier_refund_limit"], Phone: tick("promise_by_phone"), Senders: senders, Languages: languages,
+		Accounts: &accounts, ReadingLimit: amounts["reading_limit"], ReadingFactor: &factor,
 	})
 	if err != nil || len(logo) == 0 {
 		return err
