@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type utility struct {
 	office, agent linking.Caller
 	second        linking.Caller
 	merchant      linking.MerchantID
+	later         *atomic.Int64 // how far the clock has gone on since it was made
 }
 
 // busyBank is a bank that many call at once.
@@ -62,14 +64,15 @@ func newUtility(t *testing.T) *utility {
 	bank := &worldBank{w: w, kind: true, requests: map[linking.RequestID]*bankRequest{}, ask: map[linking.RequestID]bool{}}
 	w.bank = bank
 	banks := &busyBank{worldBank: bank}
-	svc, err := linking.New(t.Context(), linking.Config{Store: store, Banks: banks, PublicURL: "https://pay.example", NewStore: true, Now: func() time.Time { return w.now }})
+	later := new(atomic.Int64)
+	svc, err := linking.New(t.Context(), linking.Config{Store: store, Banks: banks, PublicURL: "https://pay.example", NewStore: true, Now: func() time.Time { return w.now.Add(time.Duration(later.Load())) }})
 	must(t, err)
 	t.Cleanup(func() { svc.Close(context.Background()) })
 	m, err := svc.CreateMerchant(t.Context(), linking.NewMerchant{Name: "Water", Currency: "EUR"})
 	must(t, err)
 	_, err = svc.ConnectBank(t.Context(), m.ID, "relay", nil, nil)
 	must(t, err)
-	u := &utility{t: t, svc: svc, banks: banks, world: w, merchant: m.ID}
+	u := &utility{t: t, svc: svc, banks: banks, world: w, merchant: m.ID, later: later}
 	for _, who := range []struct {
 		role linking.Role
 		to   *linking.Caller
@@ -418,7 +421,7 @@ func TestArrearsOfABillThatRanOut(t *testing.T) {
 		t.Fatalf("%+v", f)
 	}
 	old := u.awaitStatus(account, linking.Active)
-	u.world.now = u.world.now.Add(2 * time.Hour)
+	u.later.Store(int64(2 * time.Hour))
 	if f := bill("2026-10", 2000, time.Time{}); f.Fate != linking.ReadRefused || f.Why != "payment_in_flight" {
 		t.Fatalf("while the bank has not confirmed the end: %+v", f)
 	}
