@@ -156,10 +156,11 @@ func join(t testing.TB, nodes []*RedisServer) {
 	}
 }
 
-// Eventually waits until something is true, at most 20 seconds.
+// Eventually waits until something is true, at most 45 seconds: what nobody tells, Placard
+// finds within 30.
 func Eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(45 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it never happened that %s", what)
 		}
