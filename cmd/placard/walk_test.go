@@ -228,7 +228,7 @@ func TestWalkOfABillHolds(t *testing.T) {
 	if steps := regexp.MustCompile(`(?m)^ ?\d+  `).FindAllString(out, -1); len(steps) != 10 || !strings.Contains(out, "All 10 steps hold.") || strings.Contains(out, "FAILED") {
 		t.Errorf("the walk said:\n%s", out)
 	}
-	for _, args := range [][]string{{"demo", "bill"}, {"demo", "--walk", "bill", "--rail", "pix"}, {"demo", "--walk", "trouble"}} {
+	for _, args := range [][]string{{"demo", "bill"}, {"demo", "--walk", "bill", "--rail", "pix"}, {"demo", "--walk", "trouble", "--rail", "jpm"}, {"demo", "--walk", "away"}} {
 		if code, _, notes := perform(t, args...); code != misuse {
 			t.Errorf("placard %s ended with %d: %s", strings.Join(args, " "), code, notes)
 		}
